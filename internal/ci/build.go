@@ -17,12 +17,15 @@ type Build struct {
 	File      string     `json:"file"` // the definition's path in the source
 	Status    Status     `json:"status"`
 	Reason    string     `json:"reason,omitempty"` // why it is not simply succeeded, in a sentence
+	Cancel    string     `json:"cancel,omitempty"` // why it was asked to stop
 	Queued    time.Time  `json:"queued"`
 	Started   time.Time  `json:"started,omitzero"`
 	Ended     time.Time  `json:"ended,omitzero"`
 	Problems  []Problem  `json:"problems,omitempty"` // of a definition that did not compile
 	Variables []Variable `json:"variables,omitempty"`
 	Limits    Limits     `json:"limits,omitzero"`
+	Runtime   Runtime    `json:"runtime,omitzero"` // what jobs that do not say otherwise run in
+	Batch     bool       `json:"batch,omitempty"`
 	Jobs      []JobRun   `json:"jobs"`
 	Plan      *Plan      `json:"plan,omitempty"`
 	Metered   int64      `json:"meteredSeconds"` // seconds that sandboxes were held, added up over the jobs
@@ -81,6 +84,7 @@ type StepRun struct {
 	Status   Status         `json:"status"`
 	Exit     *Exit          `json:"exit,omitempty"` // of a command that ended
 	Contexts []PhaseContext `json:"contexts,omitempty"`
+	Note     string         `json:"note,omitempty"` // what came of it, in a few words: "312 files, 4.1 MB"
 	Started  time.Time      `json:"started"`
 	Ended    time.Time      `json:"ended,omitzero"`
 }

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// settle draws the conclusions from how the jobs of a running build stand: jobs
+// that can no longer run are skipped or canceled, and when none is left the
+// build is done. All of it is one transition. Under b.mu.
+func (e *Engine) settle(ctx context.Context, b *build) error {
+	now := e.cfg.Now()
+	jobs := clone(b.rec).Jobs
+	var events []ci.Event
+	end := func(j *ci.JobRun, s ci.Status, reason string) {
+		j.Status, j.Reason, j.Ended = s, reason, now
+		run := *j
+		run.Steps = nil
+		events = append(events, ci.NewEvent(ci.EventJobFinished, run))
+	}
+	stop := b.rec.Cancel
+	if stop == "" && b.rec.Plan.FailFast && anyFailed(jobs) {
+		stop = ci.ErrFailFast.Error()
+	}
+	// Skipping one job can be what another waits for, so go on until nothing changes.
+	for changed := true; changed; {
+		changed = false
+		for i := range jobs {
+			j := &jobs[i]
+			if j.Status != ci.Queued {
+				continue
+			}
+			if stop != "" {
+				end(j, ci.Canceled, stop)
+				changed = true
+			} else if need := blockedBy(jobs, j); need != "" {
+				end(j, ci.Skipped, fmt.Sprintf("it needs %q, which did not succeed", need))
+				changed = true
+			}
+		}
+	}
+	if rec, done := finished(b.rec, jobs, now); done {
+		events = append(events, ci.NewEvent(ci.EventBuildFinished, rec))
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return e.commit(ctx, b, events...)
+}
+
+func anyFailed(jobs []ci.JobRun) bool {
+	for _, j := range jobs {
+		if j.Status.Done() && !j.Status.OK() && j.Status != ci.Skipped && !j.AllowFailure {
+			return true
+		}
+	}
+	return false
+}
+
+// blockedBy names a need of j that ended in a way that j cannot run after. A
+// need that may fail blocks nobody: "waits until the named tasks complete"
+// (codebuild.md 2.1, 2.2).
+func blockedBy(jobs []ci.JobRun, j *ci.JobRun) string {
+	for _, n := range j.Needs {
+		need := latest(jobs, n)
+		if need != nil && need.Status.Done() && !need.Status.OK() && !(need.AllowFailure && need.Status == ci.Failed) {
+			return n
+		}
+	}
+	return ""
+}
+
+// ready says whether all needs of a queued job ended well enough.
+func ready(jobs []ci.JobRun, j *ci.JobRun) bool {
+	for _, n := range j.Needs {
+		need := latest(jobs, n)
+		if need == nil || !need.Status.Done() {
+			return false
+		}
+	}
+	return j.Status == ci.Queued && blockedBy(jobs, j) == ""
+}
+
+// latest is the newest attempt of the job of that name.
+func latest(jobs []ci.JobRun, name string) *ci.JobRun {
+	for i := len(jobs) - 1; i >= 0; i-- {
+		if jobs[i].Name == name {
+			return &jobs[i]
+		}
+	}
+	return nil
+}
+
+// finished makes the final record when every job is done.
+func finished(rec ci.Build, jobs []ci.JobRun, now time.Time) (ci.Build, bool) {
+	var parts []ci.Status
+	var metered time.Duration
+	reason := ""
+	for i := range jobs {
+		j := &jobs[i]
+		if !j.Status.Done() {
+			return rec, false
+		}
+		if !j.Started.IsZero() {
+			metered += j.Ended.Sub(j.Started)
+		}
+		if j != latest(jobs, j.Name) || (j.AllowFailure && j.Status == ci.Failed) {
+			continue
+		}
+		parts = append(parts, j.Status)
+		if ci.Worst(parts...) == j.Status && !j.Status.OK() && j.Status != ci.Skipped && (reason == "" || ci.Worst(parts[:len(parts)-1]...) != j.Status) {
+			reason = j.Reason
+			if len(rec.Plan.Jobs) > 1 {
+				reason = fmt.Sprintf("job %s: %s", j.Name, j.Reason)
+			}
+		}
+	}
+	rec.Status, rec.Reason, rec.Ended = ci.Worst(parts...), reason, now
+	// fast-fail stops jobs that did nothing wrong: the build failed, it was not canceled.
+	if rec.Status == ci.Canceled && rec.Cancel == "" && anyFailedOnly(jobs) {
+		rec.Status = ci.Failed
+	}
+	rec.Metered = int64((metered + time.Second - 1) / time.Second)
+	rec.Jobs, rec.Plan = nil, nil // Apply keeps what is there
+	return rec, true
+}
+
+func anyFailedOnly(jobs []ci.JobRun) bool {
+	for _, j := range jobs {
+		if j.Status == ci.Failed && !j.AllowFailure {
+			return true
+		}
+	}
+	return false
+}
