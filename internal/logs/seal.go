@@ -1,0 +1,73 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// Seal ends a log: readers come to its end, and nothing is appended any more. An
+// open writer of this process is closed; one of another process is an
+// ErrConflict. Output that a killed writer left unrecorded is kept. Sealing
+// twice is fine, and so is sealing a step that printed nothing.
+func (s *Store) Seal(ctx context.Context, name ci.StepID) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := s.seal(name); err != nil {
+		return fmt.Errorf("seal the log of step %q: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) seal(name ci.StepID) error {
+	base, err := s.base(name)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	var open *Writer
+	if st := s.steps[base]; st != nil {
+		open = st.writer
+	}
+	s.mu.Unlock()
+	if open != nil {
+		if err := open.Close(); err != nil {
+			return err
+		}
+	}
+	w, err := s.open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.seal(), w.release())
+}
+
+func (w *Writer) seal() error {
+	if w.sealed {
+		return nil
+	}
+	more, err := countLines(w.log, w.noted.Log, w.size)
+	if err != nil {
+		return err
+	}
+	rec := w.noted
+	rec.Time, rec.Log, rec.Lines, rec.Sealed = w.s.opt.Now(), w.size, w.lines+more, true
+	if w.s.opt.Sync {
+		if err := w.log.Sync(); err != nil {
+			return err
+		}
+	}
+	if err := w.record(rec); err != nil {
+		return err
+	}
+	if w.s.opt.Sync {
+		if err := w.idx.Sync(); err != nil {
+			return err
+		}
+	}
+	w.s.changed(w.base)
+	return nil
+}

@@ -1,0 +1,222 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// Options of a Store. The zero value is good.
+type Options struct {
+	Now  func() time.Time // default: time.Now
+	Sync bool             // Seal waits until the log is on the disk, for those who must not lose it with the power
+}
+
+// Store keeps the logs of steps below one directory. It is safe from several
+// goroutines and from several processes at once; a step has one writer at a time.
+type Store struct {
+	dir  string
+	opt  Options
+	wrap func(file) file // tests stand between a writer and its files
+
+	mu      sync.Mutex
+	steps   map[string]*step // by base path; those that are written or followed
+	secrets []string         // of the matcher made last
+	matcher *matcher
+	watch   *watcher
+	closed  chan struct{}
+}
+
+var _ ci.Logs = (*Store)(nil)
+
+// step is what the writer and the readers of one log share in this process.
+type step struct {
+	refs   int
+	wake   chan struct{} // closed and made anew when something changed
+	writer *Writer
+}
+
+// file is what a writer does with its two files.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
+// Info is the state of a log.
+type Info struct {
+	Size    int64     // bytes of masked output
+	Lines   int64     // line ends in it
+	Sealed  bool      // no more will come
+	Updated time.Time // of the last index record
+}
+
+// Open opens the logs below dir, which is made when it is missing.
+func Open(dir string, opt Options) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open logs: %w", err)
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fmt.Errorf("open logs: %w", err)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Store{
+		dir: abs, opt: opt, wrap: func(f file) file { return f },
+		steps: map[string]*step{}, closed: make(chan struct{}),
+	}, nil
+}
+
+// Close ends all readers. Writers are closed by those who opened them.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	watch := s.watch
+	s.watch = nil
+	select {
+	case <-s.closed:
+	default:
+		close(s.closed)
+	}
+	s.mu.Unlock()
+	if watch == nil {
+		return nil
+	}
+	return watch.Close()
+}
+
+// hold gives the shared state of a log; drop it when done.
+func (s *Store) hold(base string) *step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.steps[base]
+	if st == nil {
+		st = &step{wake: make(chan struct{})}
+		s.steps[base] = st
+	}
+	st.refs++
+	return st
+}
+
+func (s *Store) drop(base string, st *step) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st.refs--; st.refs == 0 {
+		delete(s.steps, base)
+	}
+}
+
+// changed wakes those who follow the log; "" wakes all.
+func (s *Store) changed(base string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if base == "" {
+		for _, st := range s.steps {
+			st.changed()
+		}
+	} else if st := s.steps[base]; st != nil {
+		st.changed()
+	}
+}
+
+func (st *step) changed() {
+	if st.refs == 1 && st.writer != nil {
+		return // the writer is alone
+	}
+	close(st.wake)
+	st.wake = make(chan struct{})
+}
+
+// matcherFor keeps the matcher made last: the steps of a job share their secrets.
+func (s *Store) matcherFor(secrets []string) *matcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.matcher == nil || !slices.Equal(s.secrets, secrets) {
+		s.matcher, s.secrets = newMatcher(secrets), slices.Clone(secrets)
+	}
+	return s.matcher
+}
+
+// Stat tells the state of a log; ErrNotFound when the step has none.
+func (s *Store) Stat(name ci.StepID) (Info, error) {
+	base, err := s.base(name)
+	if err != nil {
+		return Info{}, err
+	}
+	log, idx, err := openBoth(base)
+	if err != nil {
+		return Info{}, fmt.Errorf("log of step %q: %w", name, err)
+	}
+	defer log.Close()
+	defer idx.Close()
+	rec, size, err := state(log, idx)
+	if err != nil {
+		return Info{}, fmt.Errorf("log of step %q: %w", name, err)
+	}
+	return Info{Size: size, Lines: rec.Lines, Sealed: rec.Sealed, Updated: rec.Time}, nil
+}
+
+// LineStart gives the byte at which a line of the log begins, counted from 0;
+// ErrNotFound when the log has fewer lines so far.
+func (s *Store) LineStart(ctx context.Context, name ci.StepID, line int64) (int64, error) {
+	base, err := s.base(name)
+	if err != nil {
+		return 0, err
+	}
+	log, idx, err := openBoth(base)
+	if err != nil {
+		return 0, fmt.Errorf("log of step %q: %w", name, err)
+	}
+	defer log.Close()
+	defer idx.Close()
+	fi, err := idx.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("log of step %q: %w", name, err)
+	}
+	rec := searchIndex(idx, fi.Size(), func(r record) bool { return r.Lines >= line })
+	at, err := scanLines(ctx, log, rec.Log, line-rec.Lines)
+	if err != nil {
+		return 0, fmt.Errorf("line %d of the log of step %q: %w", line, name, err)
+	}
+	return at, nil
+}
+
+// openBoth opens the files of a log to read; ErrNotFound when there are none.
+func openBoth(base string) (log, idx *os.File, err error) {
+	if log, err = os.Open(base + logSuffix); err == nil {
+		if idx, err = os.Open(base + indexSuffix); err == nil {
+			return log, idx, nil
+		}
+		log.Close()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("nothing was written yet: %w", ci.ErrNotFound)
+	}
+	return nil, nil, err
+}
+
+// state reads the last record and the size of a log.
+func state(log, idx *os.File) (record, int64, error) {
+	li, err := log.Stat()
+	if err != nil {
+		return record{}, 0, err
+	}
+	xi, err := idx.Stat()
+	if err != nil {
+		return record{}, 0, err
+	}
+	rec, _, err := lastRecord(idx, xi.Size(), li.Size())
+	return rec, li.Size(), err
+}

@@ -1,0 +1,233 @@
+package logs
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+func tail(t *testing.T, s *Store, from int64) io.ReadCloser {
+	t.Helper()
+	r, err := s.Tail(t.Context(), stepName, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func TestTailFollows(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	other := openStore(t, dir) // knows of the writer only through the files
+	early, foreign := bufio.NewReader(tail(t, s, 0)), bufio.NewReader(tail(t, other, 0))
+	w := appendTo(t, s, stepName)
+	for i := range 100 {
+		line := fmt.Sprintf("line %d\n", i)
+		write(t, w, line)
+		for _, r := range []*bufio.Reader{early, foreign} {
+			if got, err := r.ReadString('\n'); err != nil || got != line {
+				t.Fatalf("got %q, %v, want %q", got, err, line)
+			}
+		}
+	}
+	if err := s.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*bufio.Reader{early, foreign} {
+		if b, err := r.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the seal: got %q, %v, want EOF", b, err)
+		}
+	}
+	if got, err := io.ReadAll(tail(t, s, 787)); err != nil || string(got) != "99\n" {
+		t.Errorf("from a byte: got %q, %v", got, err)
+	}
+	if got, err := io.ReadAll(tail(t, s, 1<<40)); err != nil || len(got) != 0 {
+		t.Errorf("from beyond the end: got %q, %v", got, err)
+	}
+}
+
+// The writer moves on to another process while a reader waits.
+func TestTailOutlivesTheWriter(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, other := openStore(t, dir), openStore(t, dir)
+	r := bufio.NewReader(tail(t, s, 0))
+	for i := range 20 {
+		st := []*Store{s, other}[i%2]
+		w := appendTo(t, st, stepName)
+		write(t, w, "x\n")
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.ReadString('\n'); err != nil || got != "x\n" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	if err := other.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want EOF", err)
+	}
+}
+
+func TestTailEnds(t *testing.T) {
+	t.Parallel()
+	stop := errors.New("stop")
+	tests := map[string]struct {
+		end  func(s *Store, r io.Closer, cancel context.CancelCauseFunc)
+		want error
+	}{
+		"reader closed":    {func(_ *Store, r io.Closer, _ context.CancelCauseFunc) { _ = r.Close() }, fs.ErrClosed},
+		"store closed":     {func(s *Store, _ io.Closer, _ context.CancelCauseFunc) { _ = s.Close() }, fs.ErrClosed},
+		"context canceled": {func(_ *Store, _ io.Closer, c context.CancelCauseFunc) { c(stop) }, stop},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openStore(t, t.TempDir())
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			r, err := s.Tail(ctx, stepName, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error)
+			go func() {
+				_, err := r.Read(make([]byte, 1))
+				failed <- err
+			}()
+			tt.end(s, r, cancel)
+			if err := <-failed; !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			_ = r.Close()
+			if len(s.steps) != 0 {
+				t.Errorf("%d steps are still held", len(s.steps))
+			}
+		})
+	}
+}
+
+func TestManyReaders(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	text := string(buildOutput(5000))
+	var wg sync.WaitGroup
+	for i := range 20 {
+		from := int64(i * len(text) / 20)
+		r := tail(t, s, from)
+		wg.Go(func() {
+			if got, err := io.ReadAll(r); err != nil || string(got) != text[from:] {
+				t.Errorf("reader from %d: %d bytes, %v; want %d", from, len(got), err, int64(len(text))-from)
+			}
+		})
+	}
+	slow := tail(t, s, 0) // hurts nobody: it does not read at all
+	w := appendTo(t, s, stepName)
+	for p := text; p != ""; {
+		n := min(len(p), 777)
+		write(t, w, p[:n])
+		p = p[n:]
+	}
+	if err := s.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got, err := io.ReadAll(slow); err != nil || len(got) != len(text) {
+		t.Errorf("slow reader: %d bytes, %v", len(got), err)
+	}
+}
+
+const killEnv = "SLUICE_LOGS_TEST_DIR"
+
+func killedText() string { return strings.Repeat("a line with hunter2 in it\n", 40_000) }
+
+// TestWriterProcess is not a test of its own: TestKill9 runs it as the process to kill.
+func TestWriterProcess(t *testing.T) {
+	dir := os.Getenv(killEnv)
+	if dir == "" {
+		t.SkipNow()
+	}
+	s := openStore(t, dir)
+	w := appendTo(t, s, stepName, "hunter2")
+	for raw := killedText()[w.Raw():]; raw != ""; {
+		n := min(len(raw), 1000)
+		write(t, w, raw[:n])
+		raw = raw[n:]
+	}
+	if err := s.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKill9(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	want := strings.ReplaceAll(killedText(), "hunter2", mark)
+	r := tail(t, s, 0) // one reader sees it all, across the kills
+	var got strings.Builder
+	for kill := 1; ; kill++ {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestWriterProcess$")
+		cmd.Env = append(os.Environ(), killEnv+"="+dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if kill > 4 {
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		// Killed as soon as the reader has seen so much.
+		if _, err := io.CopyN(&got, r, int64(kill*len(want)/40)); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	if _, err := io.Copy(&got, r); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != want {
+		t.Errorf("followed: %d bytes, want %d, equal up to %d", got.Len(), len(want), common(got.String(), want))
+	}
+	if text := content(t, s, stepName); text != want {
+		t.Errorf("kept: %d bytes, want %d, equal up to %d", len(text), len(want), common(text, want))
+	}
+}
+
+func common(a, b string) int {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+func TestTailRefusesBadPlaces(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	for _, c := range []struct {
+		step ci.StepID
+		from int64
+	}{{stepName, -1}, {"", 0}, {"a//b", 0}} {
+		if _, err := s.Tail(t.Context(), c.step, c.from); !errors.Is(err, ci.ErrInvalid) {
+			t.Errorf("step %q from %s: got %v, want ErrInvalid", c.step, strconv.FormatInt(c.from, 10), err)
+		}
+	}
+}

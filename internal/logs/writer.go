@@ -1,0 +1,260 @@
+package logs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"golang.org/x/sys/unix"
+)
+
+// A record is written for every append that is this long, and for shorter ones
+// when the last record is older than recordEvery. What is not yet recorded is
+// read again from the raw output after a kill; that costs little when it is little.
+const (
+	recordBytes = 4 << 10
+	recordEvery = 50 * time.Millisecond
+)
+
+// Writer takes the raw output of one step. It is safe from several goroutines.
+type Writer struct {
+	s    *Store
+	name ci.StepID
+	base string
+	st   *step
+
+	mu     sync.Mutex
+	log    file
+	idx    file
+	mask   stream
+	start  int64  // raw offset at which mask began
+	size   int64  // of the log
+	lines  int64  // in the log
+	noted  record // the last one written
+	end    int64  // size of the index
+	sealed bool   // found sealed: there is nothing to append
+	closed bool
+	err    error // the first write that went wrong; the writer is then of no more use
+}
+
+// Append opens the log of a step for writing, or makes it. The log is cut back
+// to its last index record; Raw says from which raw byte to go on. A second
+// writer of the same step, in this or another process, is an ErrConflict. The log
+// of a sealed step is complete: its writer drops what it is given, which is what
+// a process that was killed between the seal and the note of it replays.
+func (s *Store) Append(ctx context.Context, name ci.StepID, mask []string) (ci.LogWriter, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	w, err := s.open(name)
+	if err != nil {
+		return nil, fmt.Errorf("append to the log of step %q: %w", name, err)
+	}
+	if err := w.recover(s.matcherFor(mask)); err != nil {
+		_ = w.release()
+		return nil, fmt.Errorf("append to the log of step %q: %w", name, err)
+	}
+	s.changed(w.base)
+	return w, nil
+}
+
+// open makes the files of a log and claims it.
+func (s *Store) open(name ci.StepID) (*Writer, error) {
+	base, err := s.base(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
+		return nil, err
+	}
+	w := &Writer{s: s, name: name, base: base}
+	st := s.hold(base)
+	s.mu.Lock()
+	taken := st.writer != nil
+	if !taken {
+		st.writer, w.st = w, st
+	}
+	s.mu.Unlock()
+	if taken {
+		s.drop(base, st)
+		return nil, fmt.Errorf("it has a writer already: %w", ci.ErrConflict)
+	}
+	if err := w.openFiles(); err != nil {
+		_ = w.release()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) openFiles() error {
+	log, err := os.OpenFile(w.base+logSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	w.log = w.s.wrap(log)
+	// The lock goes with the process, however that ends.
+	if err := unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("another process writes it: %w", ci.ErrConflict)
+		}
+		return fmt.Errorf("lock %s: %w", log.Name(), err)
+	}
+	idx, err := os.OpenFile(w.base+indexSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	w.idx = w.s.wrap(idx)
+	li, err := log.Stat()
+	if err != nil {
+		return err
+	}
+	xi, err := idx.Stat()
+	if err != nil {
+		return err
+	}
+	w.size = li.Size()
+	w.noted, w.end, err = lastRecord(idx, xi.Size(), li.Size())
+	w.lines, w.sealed = w.noted.Lines, w.noted.Sealed
+	return err
+}
+
+// recover cuts the log back to the last record and takes up masking there.
+func (w *Writer) recover(m *matcher) error {
+	w.start = w.noted.Raw
+	w.mask = resume(m, int64(w.noted.Covered))
+	if w.sealed {
+		return nil
+	}
+	if err := w.idx.Truncate(w.end); err != nil {
+		return err
+	}
+	if err := w.log.Truncate(w.noted.Log); err != nil {
+		return err
+	}
+	w.size = w.noted.Log
+	return nil
+}
+
+// Raw is how many raw bytes were taken so far, also by earlier writers of the step.
+func (w *Writer) Raw() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.start + w.mask.pos
+}
+
+// Write masks p and appends it. Readers see it at once, but for bytes that may
+// be the beginning of a secret.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := 0
+	for done < len(p) {
+		if err := w.usable(); err != nil {
+			return done, err
+		}
+		b := p[done:min(len(p), done+blockSize)]
+		if w.sealed {
+			w.start += int64(len(b))
+			done += len(b)
+			continue
+		}
+		if w.err = w.put(w.mask.next(b)); w.err == nil {
+			w.err = w.note(false)
+		}
+		if w.err != nil {
+			continue
+		}
+		done += len(b)
+		w.s.changed(w.base)
+	}
+	return done, nil
+}
+
+func (w *Writer) usable() error {
+	switch {
+	case w.err != nil:
+		return fmt.Errorf("write the log of step %q: %w", w.name, w.err)
+	case w.closed:
+		return fmt.Errorf("write the log of step %q: the writer is closed: %w", w.name, ci.ErrConflict)
+	}
+	return nil
+}
+
+func (w *Writer) put(out []byte) error {
+	if len(out) == 0 {
+		return nil
+	}
+	n, err := w.log.WriteAt(out, w.size)
+	w.size += int64(n)
+	w.lines += int64(bytes.Count(out[:n], newline))
+	return err
+}
+
+// note records how far the log is complete, when it is time to or when it must.
+func (w *Writer) note(must bool) error {
+	raw, covered := w.mask.settled()
+	rec := record{
+		Time: w.s.opt.Now(), Raw: w.start + raw, Covered: uint32(covered),
+		Log: w.size, Lines: w.lines,
+	}
+	if rec.Raw == w.noted.Raw && rec.Covered == w.noted.Covered && rec.Log == w.noted.Log {
+		return nil
+	}
+	if !must && rec.Log-w.noted.Log < recordBytes && rec.Time.Sub(w.noted.Time) < recordEvery && w.end > 0 {
+		return nil
+	}
+	return w.record(rec)
+}
+
+func (w *Writer) record(rec record) error {
+	if _, err := w.idx.WriteAt(rec.append(make([]byte, 0, recordSize)), w.end); err != nil {
+		return err
+	}
+	w.noted = rec
+	w.end += recordSize
+	return nil
+}
+
+// Close shows what was held back and lets go of the log. What was held back is
+// not recorded, so that a later writer meets it again: with what follows it may
+// turn out to be a secret.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	err := w.err
+	if err == nil && !w.sealed {
+		if err = w.note(true); err == nil {
+			err = w.put(w.mask.rest())
+		}
+	}
+	if err = errors.Join(err, w.release()); err != nil {
+		return fmt.Errorf("close the log of step %q: %w", w.name, err)
+	}
+	return nil
+}
+
+// release closes the files, which gives up the lock, and makes room for another writer.
+func (w *Writer) release() error {
+	var errs []error
+	for _, f := range []file{w.log, w.idx} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	w.s.mu.Lock()
+	w.st.writer = nil
+	w.st.changed() // readers must now look out for other processes
+	w.s.mu.Unlock()
+	w.s.drop(w.base, w.st)
+	return errors.Join(errs...)
+}
