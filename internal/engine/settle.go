@@ -96,9 +96,8 @@ func latest(jobs []ci.JobRun, name string) *ci.JobRun {
 
 // finished makes the final record when every job is done.
 func finished(rec ci.Build, jobs []ci.JobRun, now time.Time) (ci.Build, bool) {
-	var parts []ci.Status
+	worst := ci.Succeeded
 	var metered time.Duration
-	reason := ""
 	for i := range jobs {
 		j := &jobs[i]
 		if !j.Status.Done() {
@@ -107,32 +106,28 @@ func finished(rec ci.Build, jobs []ci.JobRun, now time.Time) (ci.Build, bool) {
 		if !j.Started.IsZero() {
 			metered += j.Ended.Sub(j.Started)
 		}
-		if j != latest(jobs, j.Name) || (j.AllowFailure && j.Status == ci.Failed) {
+		if j != latest(jobs, j.Name) || (j.AllowFailure && j.Status == ci.Failed) || j.Status == ci.Skipped {
 			continue
 		}
-		parts = append(parts, j.Status)
-		if ci.Worst(parts...) == j.Status && !j.Status.OK() && j.Status != ci.Skipped && (reason == "" || ci.Worst(parts[:len(parts)-1]...) != j.Status) {
-			reason = j.Reason
-			if len(rec.Plan.Jobs) > 1 {
-				reason = fmt.Sprintf("job %s: %s", j.Name, j.Reason)
+		if w := ci.Worst(worst, counts(&rec, j)); w != worst {
+			worst, rec.Reason = w, j.Reason
+			if len(jobs) > 1 {
+				rec.Reason = fmt.Sprintf("job %s: %s", j.Name, j.Reason)
 			}
 		}
 	}
-	rec.Status, rec.Reason, rec.Ended = ci.Worst(parts...), reason, now
-	// fast-fail stops jobs that did nothing wrong: the build failed, it was not canceled.
-	if rec.Status == ci.Canceled && rec.Cancel == "" && anyFailedOnly(jobs) {
-		rec.Status = ci.Failed
-	}
+	rec.Status, rec.Ended = worst, now
 	rec.Metered = int64((metered + time.Second - 1) / time.Second)
 	rec.Jobs, rec.Plan = nil, nil // Apply keeps what is there
 	return rec, true
 }
 
-func anyFailedOnly(jobs []ci.JobRun) bool {
-	for _, j := range jobs {
-		if j.Status == ci.Failed && !j.AllowFailure {
-			return true
-		}
+// counts is what a job's status counts for in its build's. One that fast-fail
+// stopped did nothing wrong: the build failed by the job that did, and was not
+// canceled by anybody.
+func counts(rec *ci.Build, j *ci.JobRun) ci.Status {
+	if j.Status == ci.Canceled && rec.Cancel == "" {
+		return ci.Succeeded
 	}
-	return false
+	return j.Status
 }
