@@ -1,0 +1,186 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/report"
+)
+
+// collectReports parses what the definition names as reports; without any, it
+// looks for reports of known formats itself (codebuild.md 6). A report that
+// cannot be read is said, and fails nothing.
+func (j *job) collectReports(ctx context.Context, phase ci.Phase) error {
+	if len(j.a.Job.Reports) > 0 {
+		for i, spec := range j.a.Job.Reports {
+			id, title := fmt.Sprintf("reports-%d", i), "Read reports "+spec.Group
+			if err := j.action(ctx, phase, id, title, func(ctx context.Context, s *ci.StepRun, log io.Writer) error {
+				return j.report(ctx, s, log, spec)
+			}); err != nil && ctx.Err() != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if auto, _ := j.value("CODEBUILD_CONFIG_AUTO_DISCOVER"); strings.EqualFold(auto, "false") || !j.entered {
+		return nil
+	}
+	return j.discover(ctx, phase)
+}
+
+func (j *job) report(ctx context.Context, s *ci.StepRun, log io.Writer, spec ci.ReportSpec) error {
+	texts, err := j.expand(ctx, s.ID+"-names", append([]string{spec.Group, spec.Base}, spec.Files...))
+	if err != nil {
+		return err
+	}
+	spec.Group, spec.Base, spec.Files = texts[0], texts[1], texts[2:]
+	dir := j.reportDir(spec.Group)
+	write, files := folder(dir, selection{flatten: spec.Flatten})
+	matched, err := j.take(ctx, ci.FileSet{Dir: j.sandbox.Dirs().Source, Base: spec.Base, Globs: spec.Files}, write)
+	if err != nil {
+		return err
+	}
+	for _, p := range matched.Problems {
+		logLine(log, "%s", p)
+	}
+	if len(*files) == 0 {
+		s.Note = "no files"
+		logLine(log, "no matching report files found for %s: %s", spec.Group, strings.Join(spec.Files, ", "))
+		return nil
+	}
+	r, err := readGroup(spec, dir, names(*files))
+	if err != nil {
+		return err
+	}
+	j.keepReport(s, log, r)
+	return nil
+}
+
+func (j *job) keepReport(s *ci.StepRun, log io.Writer, r ci.Report) {
+	for i := range r.Cases { // a failure text may quote a secret
+		r.Cases[i].Message = j.hide(r.Cases[i].Message)
+	}
+	s.Reports = append(s.Reports, r)
+	s.Note = reportText(r)
+	logLine(log, "%s: %s", r.Group, s.Note)
+	for _, p := range r.Problems {
+		logLine(log, "%s", p)
+	}
+}
+
+func reportText(r ci.Report) string {
+	if r.Type == "CODE_COVERAGE" {
+		return fmt.Sprintf("%s, %.1f %% of lines covered", r.Status, r.Coverage.LinePercent())
+	}
+	n := r.Summary
+	text := fmt.Sprintf("%s, %s", r.Status, plural(n.Total, "test"))
+	if bad := n.Failed + n.Error; bad > 0 {
+		text += fmt.Sprintf(", %d failed", bad)
+	}
+	if n.Skipped > 0 {
+		text += fmt.Sprintf(", %d skipped", n.Skipped)
+	}
+	return text
+}
+
+// reportDir is where a group's files are kept, confined to the reports folder.
+func (j *job) reportDir(group string) string {
+	safe := strings.Map(func(r rune) rune {
+		if r == '/' || r == '\\' || r == ':' || r < ' ' {
+			return '_'
+		}
+		return r
+	}, group)
+	if safe == "" || strings.HasPrefix(safe, ".") {
+		safe = "_" + safe
+	}
+	return filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", safe)
+}
+
+func readGroup(spec ci.ReportSpec, dir string, files []string) (ci.Report, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return ci.Report{}, fmt.Errorf("read reports: %w", err)
+	}
+	defer root.Close()
+	return report.Group(spec, root, files), nil
+}
+
+func names(files []kept) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.name
+	}
+	return out
+}
+
+// candidates are the names under which tools write reports. Only files that the
+// build itself wrote are looked at: a report that came with the source is a
+// fixture.
+var candidates = []string{
+	"**/*junit*.xml", "**/TEST-*.xml", "**/*test*.xml", "**/*result*.xml", "**/*report*.xml", "**/*.trx",
+	"**/*coverage*.xml", "**/cobertura*.xml", "**/jacoco*.xml", "**/clover*.xml", "**/nunit*.xml",
+	"**/cucumber*.json", "**/.resultset.json",
+}
+
+// discover finds reports of known formats by their content. Like CodeBuild it
+// makes one group a format, named "<project>-<FORMAT>-AutoDiscovered".
+func (j *job) discover(ctx context.Context, phase ci.Phase) error {
+	base, _ := j.value("CODEBUILD_CONFIG_AUTO_DISCOVER_DIR")
+	set := ci.FileSet{
+		Dir: j.sandbox.Dirs().Source, Base: base, Globs: candidates,
+		Excludes: []string{"**/node_modules/**", "**/.git/**", "**/vendor/**", "**/testdata/**", "**/fixtures/**"},
+	}
+	dir := filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", ".discovered")
+	defer os.RemoveAll(dir)
+	write, files := folder(dir, selection{since: j.result.Started.Truncate(time.Second)})
+	if _, err := j.take(ctx, set, write); err != nil {
+		return fmt.Errorf("look for reports: %w", err)
+	}
+	if len(*files) == 0 {
+		return nil
+	}
+	found := map[string][]string{}
+	var formats []string
+	for _, f := range report.Discover(os.DirFS(dir)) {
+		if found[f.Format] == nil {
+			formats = append(formats, f.Format)
+		}
+		found[f.Format] = append(found[f.Format], f.Path)
+	}
+	for _, format := range formats {
+		group := j.a.Build.Project + "-" + format + "-AutoDiscovered"
+		if err := j.action(ctx, phase, "reports-"+format, "Read reports "+group, func(_ context.Context, s *ci.StepRun, log io.Writer) error {
+			return j.discovered(s, log, dir, group, format, found[format])
+		}); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) discovered(s *ci.StepRun, log io.Writer, dir, group, format string, paths []string) error {
+	kept := j.reportDir(group)
+	for _, p := range paths {
+		to := filepath.Join(kept, filepath.FromSlash(p))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return fmt.Errorf("keep report %s: %w", p, err)
+		}
+		if err := os.Rename(filepath.Join(dir, filepath.FromSlash(p)), to); err != nil {
+			return fmt.Errorf("keep report %s: %w", p, err)
+		}
+	}
+	r, err := readGroup(ci.ReportSpec{Group: group, Format: format}, kept, paths)
+	if err != nil {
+		return err
+	}
+	r.Auto = true
+	j.keepReport(s, log, r)
+	return nil
+}
