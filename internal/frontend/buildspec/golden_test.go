@@ -150,3 +150,18 @@ func indent(t testing.TB, v any) []byte {
 	}
 	return b.Bytes()
 }
+
+// TestCorpusSize keeps the promise of the corpus: enough of both kinds.
+func TestCorpusSize(t *testing.T) {
+	accepted, refused := 0, 0
+	for _, c := range cases(t) {
+		if _, err := New().Compile(c.def); err != nil {
+			refused++
+		} else {
+			accepted++
+		}
+	}
+	if accepted < 40 || refused < 20 {
+		t.Errorf("corpus has %d accepted and %d refused cases, want 40 and 20 at least", accepted, refused)
+	}
+}

@@ -3,6 +3,7 @@ package buildspec
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	yaml "go.yaml.in/yaml/v4"
@@ -66,7 +67,7 @@ func (r *reader) axes(n *yaml.Node, where string) []axis {
 	var buildspec, size, image, kind, privileged axis
 	var variables []axis
 	list := func(a *axis, name string, set func(*task, item)) key {
-		return key{name: name, read: func(v *yaml.Node) {
+		return key{name: strings.TrimPrefix(name, "env."), read: func(v *yaml.Node) {
 			*a = axis{r.axis(v, where+"."+name), set}
 		}}
 	}
@@ -74,10 +75,10 @@ func (r *reader) axes(n *yaml.Node, where string) []axis {
 		list(&buildspec, "buildspec", func(t *task, it item) { t.buildspec = it }),
 		key{name: "env", read: func(v *yaml.Node) {
 			r.mapping(v, where+".env",
-				list(&size, "compute-type", func(t *task, it item) { t.env.runtime.Size = it.text }),
-				list(&image, "image", func(t *task, it item) { t.env.runtime.Image = it.text }),
-				list(&kind, "type", func(t *task, it item) { t.env.runtime.Type = r.environmentType(it.node, where+".env.type") }),
-				list(&privileged, "privileged-mode", func(t *task, it item) {
+				list(&size, "env.compute-type", func(t *task, it item) { t.env.runtime.Size = it.text }),
+				list(&image, "env.image", func(t *task, it item) { t.env.runtime.Image = it.text }),
+				list(&kind, "env.type", func(t *task, it item) { t.env.runtime.Type = r.environmentType(it.node, where+".env.type") }),
+				list(&privileged, "env.privileged-mode", func(t *task, it item) {
 					t.env.runtime.Privileged = r.yes(it.node, where+".env.privileged-mode")
 				}),
 				key{name: "variables", read: func(v *yaml.Node) { variables = r.variableAxes(v, where+".env.variables") }},
@@ -119,7 +120,7 @@ func (r *reader) axis(n *yaml.Node, where string) []item {
 			r.warnf(v.node, "%s: %s is listed twice, so the same build runs twice", where, quote(v.text))
 		}
 	}
-	if len(values) == 0 {
+	if v := r.resolve(n); v.Kind != yaml.MappingNode && len(v.Content) == 0 && len(values) == 0 {
 		r.warnf(n, "%s lists nothing and is left out", where)
 	}
 	return values

@@ -19,10 +19,14 @@ type notes struct {
 // must not make a million.
 const maxProblems = 200
 
-func (ns *notes) add(pos ci.Pos, s ci.Severity, message string) {
-	if !slices.Contains(ns.files, pos.File) {
-		ns.files = append(ns.files, pos.File)
+// open gives a file its place in the order of problems.
+func (ns *notes) open(path string) {
+	if !slices.Contains(ns.files, path) {
+		ns.files = append(ns.files, path)
 	}
+}
+
+func (ns *notes) add(pos ci.Pos, s ci.Severity, message string) {
 	if ns.count == nil {
 		ns.count = map[ci.Severity]int{}
 	}
@@ -61,6 +65,12 @@ func nearest(name string, known []string) string {
 		d := distance(plainName(name), plainName(k))
 		if d < at {
 			best, at = k, d
+		}
+	}
+	if best == "" && len(name) >= 4 {
+		i := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(plainName(k), plainName(name)) })
+		if i >= 0 {
+			return known[i]
 		}
 	}
 	return best

@@ -137,7 +137,9 @@ func (r *reader) step(n *yaml.Node, title string) (ci.Step, bool) {
 		r.errorf(n, "Expected %s to be of string type: found a list instead at line %d: YAML reads a text that begins with [ or \"- \" as a list; put the whole command in quotes", title, n.Line)
 	default:
 		hint := `YAML reads ": " in a command as a key; put the whole command in quotes, or write it below "- |"`
-		if v.Style&yaml.FlowStyle != 0 {
+		if isBraces(v) {
+			hint = "{{ }} belongs to a template; render it first, or put the whole command in quotes"
+		} else if v.Style&yaml.FlowStyle != 0 {
 			hint = "YAML reads a text that begins with { as a mapping; put the whole command in quotes"
 		}
 		r.errorf(n, "Expected %s to be of string type: found subkeys instead at line %d, value of the key tag on line %d might be empty: %s", title, n.Line, max(1, n.Line-1), hint)

@@ -1,6 +1,7 @@
 package buildspec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,6 +28,7 @@ type key struct {
 	name     string
 	read     func(*yaml.Node)
 	required bool
+	missing  string // what to say when it is required and not there
 }
 
 // field is one entry of a mapping, in document order, merge keys resolved.
@@ -216,7 +218,7 @@ func (r *reader) mapping(n *yaml.Node, where string, keys ...key) map[string]*ya
 	}
 	for _, k := range keys {
 		if missing[k.name] {
-			r.errorf(n, "%s: %s is missing", where, k.name)
+			r.errorf(n, "%s", cmp.Or(k.missing, where+": "+k.name+" is missing: it is required"))
 		}
 	}
 	return have

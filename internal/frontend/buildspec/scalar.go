@@ -12,7 +12,11 @@ import (
 func (r *reader) text(n *yaml.Node, where string) string {
 	v := r.resolve(n)
 	if v.Kind != yaml.ScalarNode {
-		r.errorf(n, "%s: expected a text, found %s", where, kindName(v))
+		hint := ""
+		if isBraces(v) {
+			hint = ": {{ }} belongs to a template; render it first, or put the text in quotes"
+		}
+		r.errorf(n, "%s: expected a text, found %s%s", where, kindName(v), hint)
 		return ""
 	}
 	if v.Tag == "!!null" {
@@ -22,6 +26,11 @@ func (r *reader) text(n *yaml.Node, where string) string {
 		r.warnf(n, "%s: the tag %s means nothing in a buildspec; the text after it is taken as it is", where, v.Tag)
 	}
 	return v.Value
+}
+
+// isBraces recognises {{ name }}, which YAML reads as a mapping with a mapping as its key.
+func isBraces(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) > 0 && n.Content[0].Kind == yaml.MappingNode
 }
 
 // yes reads a yes/no setting, bare or quoted, in any case.

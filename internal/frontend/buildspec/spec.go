@@ -26,9 +26,15 @@ type spec struct {
 // topLevel are the keys of section 1.2, for hints about misplaced ones.
 var topLevel = []string{"version", "run-as", "env", "proxy", "batch", "phases", "reports", "artifacts", "cache"}
 
+const (
+	noVersion = "invalid buildspec `version` specified: there is none; write \"version: 0.2\" as the first line"
+	noPhases  = "phases is missing: a buildspec has \"phases:\" with at least one of install, pre_build, build, post_build"
+)
+
 // readSpec parses and reads a file. The spec is nil when it is not YAML or not
 // a mapping; the notes say why.
 func readSpec(ns *notes, path string, text []byte) *spec {
+	ns.open(path)
 	root, widths := parse(ns, path, text)
 	if root == nil {
 		return nil
@@ -49,13 +55,14 @@ func (s *spec) read(r *reader) {
 	version := r.find(s.root, "version")
 	s.old = version != nil && r.resolve(version).Value == "0.1"
 	var phases *yaml.Node
+	noBatch := r.find(s.root, "batch") == nil
 	keys := []key{
-		{name: "version", read: func(n *yaml.Node) { s.readVersion(r, n) }},
+		{name: "version", required: noBatch || r.find(s.root, "phases") != nil, missing: noVersion, read: func(n *yaml.Node) { s.readVersion(r, n) }},
 		{name: "run-as", read: func(n *yaml.Node) { s.runAs = r.user(n, "run-as", s.old) }},
 		{name: "env", read: func(n *yaml.Node) { s.env.read(r, n, s.old) }},
 		{name: "proxy", read: r.proxy},
 		{name: "batch", read: func(n *yaml.Node) { s.batch = n }},
-		{name: "phases", read: func(n *yaml.Node) { phases = n }},
+		{name: "phases", required: noBatch && r.find(s.root, "phases") == nil, missing: noPhases, read: func(n *yaml.Node) { phases = n }},
 		{name: "reports", read: func(n *yaml.Node) { s.reports = r.reports(n) }},
 		{name: "artifacts", read: func(n *yaml.Node) { s.artifacts = r.artifacts(n, s.old) }},
 		{name: "cache", read: func(n *yaml.Node) { s.cache = r.cache(n) }},
@@ -71,12 +78,6 @@ func (s *spec) read(r *reader) {
 	if phases != nil {
 		s.phasesNode = phases
 		s.readPhases(r, phases)
-	}
-	if version == nil && (phases != nil || s.batch == nil) {
-		r.errorf(s.root, "invalid buildspec `version` specified: there is none; write \"version: 0.2\" as the first line")
-	}
-	if phases == nil && s.batch == nil {
-		r.errorf(s.root, "phases is missing: a buildspec has \"phases:\" with at least one of install, pre_build, build, post_build")
 	}
 }
 

@@ -93,7 +93,7 @@ func readable(ns *notes, path string, text []byte) bool {
 		case r == '\n':
 			line, col = line+1, 0
 		case r < 0x20 && r != '\t' && r != '\r', r == 0xFFFE, r == 0xFFFF:
-			ns.add(pos, ci.Error, fmt.Sprintf("control characters are not allowed: U+%04X; in a double-quoted string write it as \"\\u%04X\"", r, r))
+			ns.add(pos, ci.Error, fmt.Sprintf("control characters are not allowed: U+%04X: remove it", r))
 			return false
 		}
 		col++
@@ -164,7 +164,7 @@ func syntaxHint(message, line string, col int) string {
 		return "the text holds \": \", which YAML reads as a key: put the whole text in quotes"
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "could not find expected"):
 		return "check the indentation and the quotes of this line and of the one before"
-	case strings.Contains(message, "did not find expected ',' or"):
+	case strings.Contains(message, "did not find expected ',' or"), strings.Contains(message, "expected '-' indicator"):
 		return "a text that begins with [ or { must be in quotes"
 	case strings.Contains(message, "found unexpected end of stream"):
 		return "a quote or bracket was opened and never closed"
