@@ -1,0 +1,196 @@
+package report
+
+import (
+	"path"
+	"strings"
+)
+
+// cobertura reads the XML of Cobertura, coverage.py, coverlet, gcovr and others.
+// Lines are listed for each method and again for its class: the same line counts
+// once.
+type cobertura struct {
+	f       *file
+	src     *source
+	foreign bool
+}
+
+func readCobertura(f *file) error { return newXML(f.t, f.bad).each(&cobertura{f: f}) }
+
+func (c *cobertura) begin(x *xmlScanner) {
+	if x.depth() == 1 {
+		c.foreign = x.name != "coverage"
+		if c.foreign {
+			c.f.bad(x.line, wrongRoot(x, "coverage"))
+		}
+	}
+	if c.foreign {
+		return
+	}
+	switch x.name {
+	case "project":
+		if x.depth() == 2 {
+			c.foreign = true
+			c.f.bad(x.line, "this is a Clover report; set file-format: CLOVERXML")
+		}
+	case "class":
+		c.src = c.f.b.cover.source(slashed(x.attr("filename")))
+	case "line":
+		if c.src == nil || x.parent() != "lines" {
+			return
+		}
+		n := count(x.attr("number"))
+		c.f.b.cover.line(c.src, n, positive(x.attr("hits")))
+		if x.attr("branch") == "true" || x.attr("branch") == "True" {
+			covered, total := condition(x.attr("condition-coverage"))
+			c.f.b.cover.branches(c.src, n, covered, total)
+		}
+	}
+}
+
+func (c *cobertura) end(x *xmlScanner) {
+	if x.name == "class" {
+		c.src = nil
+	}
+}
+
+// condition reads "50% (1/2)".
+func condition(s string) (covered, total int) {
+	_, s, _ = strings.Cut(s, "(")
+	s, _, _ = strings.Cut(s, ")")
+	a, b, _ := strings.Cut(s, "/")
+	covered, total = count(a), count(b)
+	return min(covered, total), total
+}
+
+// positive says whether a count of hits is one; it may be larger than an int or
+// have a fraction.
+func positive(s string) bool { return strings.Trim(s, "0.,- \t") != "" && !strings.HasPrefix(s, "-") }
+
+func slashed(p string) string { return strings.ReplaceAll(p, `\`, "/") }
+
+// clover reads the XML of OpenClover, PHPUnit and Istanbul. They disagree on what
+// truecount and falsecount mean, so branches come from the metrics of each file
+// where it has some.
+type clover struct {
+	f       *file
+	src     *source
+	foreign bool
+}
+
+func readClover(f *file) error { return newXML(f.t, f.bad).each(&clover{f: f}) }
+
+func (c *clover) begin(x *xmlScanner) {
+	if x.depth() == 1 {
+		c.foreign = x.name != "coverage"
+		if c.foreign {
+			c.f.bad(x.line, wrongRoot(x, "coverage"))
+		}
+	}
+	if c.foreign {
+		return
+	}
+	cov := c.f.b.cover
+	switch x.name {
+	case "packages":
+		c.foreign = true
+		c.f.bad(x.line, "this is a Cobertura report; set file-format: COBERTURAXML")
+	case "file":
+		name := x.attr("path") // OpenClover and Istanbul: name is only the last part
+		if name == "" {
+			name = x.attr("name")
+		}
+		c.src = cov.source(slashed(name))
+	case "line":
+		if c.src == nil || x.attr("type") == "method" {
+			return
+		}
+		n := count(x.attr("num"))
+		if x.attr("type") != "cond" {
+			cov.line(c.src, n, positive(x.attr("count")))
+			return
+		}
+		yes, no := positive(x.attr("truecount")), positive(x.attr("falsecount"))
+		cov.line(c.src, n, yes || no || positive(x.attr("count")))
+		covered := 0
+		for _, ran := range []bool{yes, no} {
+			if ran {
+				covered++
+			}
+		}
+		cov.branches(c.src, n, covered, 2)
+	case "metrics":
+		if c.src == nil || x.parent() != "file" {
+			return
+		}
+		all, covered := count(x.attr("conditionals")), count(x.attr("coveredconditionals"))
+		covered = min(covered, all)
+		c.src.branchTotals(covered, all-covered)
+	}
+}
+
+func (c *clover) end(x *xmlScanner) {
+	if x.name == "file" {
+		c.src = nil
+	}
+}
+
+// jacoco reads JaCoCo's XML: the lines of each source file, or its counters where
+// classes were compiled without line numbers.
+type jacoco struct {
+	f       *file
+	groups  []string
+	pkg     string
+	src     *source
+	foreign bool
+}
+
+func readJaCoCo(f *file) error { return newXML(f.t, f.bad).each(&jacoco{f: f}) }
+
+func (j *jacoco) begin(x *xmlScanner) {
+	if x.depth() == 1 {
+		j.foreign = x.name != "report"
+		if j.foreign {
+			j.f.bad(x.line, wrongRoot(x, "report"))
+		}
+	}
+	if j.foreign {
+		return
+	}
+	cov := j.f.b.cover
+	switch x.name {
+	case "group":
+		j.groups = append(j.groups, clean(x.attr("name"), MaxTitle))
+	case "package":
+		j.pkg = x.attr("name")
+	case "sourcefile":
+		j.src = cov.source(path.Join(path.Join(j.groups...), j.pkg, x.attr("name")))
+	case "line":
+		if j.src == nil || x.parent() != "sourcefile" {
+			return
+		}
+		n := count(x.attr("nr"))
+		cov.line(j.src, n, positive(x.attr("ci")))
+		covered, missed := count(x.attr("cb")), count(x.attr("mb"))
+		cov.branches(j.src, n, covered, covered+missed)
+	case "counter":
+		if j.src == nil || x.parent() != "sourcefile" || len(j.src.pages) > 0 {
+			return
+		}
+		covered, missed := count(x.attr("covered")), count(x.attr("missed"))
+		switch x.attr("type") {
+		case "LINE":
+			j.src.lineTotals(covered, missed)
+		case "BRANCH":
+			j.src.branchTotals(covered, missed)
+		}
+	}
+}
+
+func (j *jacoco) end(x *xmlScanner) {
+	switch x.name {
+	case "sourcefile":
+		j.src = nil
+	case "group":
+		j.groups = j.groups[:max(0, len(j.groups)-1)]
+	}
+}

@@ -1,0 +1,189 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// Bounds of what is remembered of tests that have not ended.
+const (
+	maxRunning = 20_000
+	maxOutput  = 32 << 20 // bytes of output, over all of them
+)
+
+// goTest reads the events of `go test -json`. Sub-tests are cases of their own,
+// as `go test -v` counts them.
+type goTest struct {
+	f       *file
+	running map[goKey]*goRun
+	seq     int
+	held    int
+	odd     int
+	events  int
+}
+
+type goKey struct{ pkg, test string }
+
+type goRun struct {
+	seq    int
+	out    kept
+	failed bool // of a package: one of its tests failed
+}
+
+type goEvent struct {
+	action, pkg, test, output string
+	elapsed                   time.Duration
+}
+
+func readGoTest(f *file) error {
+	g := &goTest{f: f, running: map[goKey]*goRun{}}
+	err := eachLine(f.t, g.line)
+	if err == nil && g.events == 0 {
+		err = fmt.Errorf("line 1: no event of go test -json is in it")
+	}
+	g.unfinished("", "")
+	return err
+}
+
+func (g *goTest) line(n int, line string) error {
+	if strings.TrimSpace(line) == "" {
+		return nil
+	}
+	e, err := parseEvent(line)
+	if err != nil {
+		// What go itself says of packages it cannot load goes between the events.
+		if g.odd++; g.odd <= 3 {
+			g.f.note(n, fmt.Sprintf("%q is no event of go test -json", clean(line, 80)))
+		}
+		return nil
+	}
+	g.events++
+	switch e.action {
+	case "run", "start":
+		g.run(e)
+	case "output", "build-output":
+		g.keep(g.run(e), e.output)
+	case "pass", "fail", "skip":
+		g.done(e)
+	}
+	return nil
+}
+
+func (g *goTest) run(e goEvent) *goRun {
+	key := goKey{e.pkg, e.test}
+	r, ok := g.running[key]
+	if !ok {
+		g.seq++
+		r = &goRun{seq: g.seq, out: kept{max: maxText}}
+		if len(g.running) < maxRunning {
+			g.running[key] = r
+		}
+	}
+	return r
+}
+
+// keep holds output back in case the test fails.
+func (g *goTest) keep(r *goRun, output string) {
+	switch trimmed := strings.TrimLeft(output, " "); {
+	case strings.HasPrefix(trimmed, "=== "), strings.HasPrefix(trimmed, "--- "):
+		return
+	}
+	if g.held+len(output) > maxOutput {
+		return
+	}
+	before := len(r.out.b)
+	r.out.add([]byte(output))
+	g.held += len(r.out.b) - before
+}
+
+func (g *goTest) done(e goEvent) {
+	r := g.run(e)
+	delete(g.running, goKey{e.pkg, e.test})
+	g.held -= len(r.out.b)
+	c := ci.TestCase{Suite: e.pkg, Prefix: e.pkg, Name: e.test, Duration: e.elapsed, Message: strings.TrimSpace(string(r.out.b))}
+	switch e.action {
+	case "pass":
+		c.Status, c.Message = ci.TestSucceeded, ""
+	case "fail":
+		c.Status = ci.TestFailed
+	default:
+		c.Status = ci.TestSkipped
+	}
+	if e.test != "" {
+		if c.Status == ci.TestFailed {
+			g.run(goEvent{pkg: e.pkg}).failed = true
+		}
+		g.f.add(c)
+		return
+	}
+	unfinished := g.unfinished(e.pkg, c.Message)
+	if e.action == "fail" && !r.failed && !unfinished { // it did not compile, or TestMain said no
+		c.Status, c.Name = ci.TestError, e.pkg
+		g.f.add(c)
+	}
+}
+
+// unfinished adds the tests of a package, or of all, that began and did not end.
+// The last of them was running when the package broke; what it printed tells why.
+func (g *goTest) unfinished(pkg, why string) bool {
+	var keys []goKey
+	for k := range g.running {
+		if pkg == "" || k.pkg == pkg {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b goKey) int { return cmp.Compare(g.running[a].seq, g.running[b].seq) })
+	any := false
+	for _, k := range keys {
+		r := g.running[k]
+		delete(g.running, k)
+		g.held -= len(r.out.b)
+		if k.test == "" {
+			continue
+		}
+		any = true
+		g.f.add(ci.TestCase{Suite: k.pkg, Prefix: k.pkg, Name: k.test, Status: ci.TestError,
+			Message: detail("it did not end", detail(why, string(r.out.b)))})
+	}
+	return any
+}
+
+func parseEvent(line string) (goEvent, error) {
+	j := newJSON(&text{buf: []byte(line), end: len(line), err: io.EOF})
+	var e goEvent
+	if j.kind() != '{' {
+		return e, errCut
+	}
+	err := j.members(func(key string) (err error) {
+		switch key {
+		case "Action":
+			e.action, err = j.text()
+		case "Package":
+			e.pkg, err = j.text()
+		case "ImportPath": // of a build: "pkg [pkg.test]"
+			e.pkg, err = j.text()
+			e.pkg, _, _ = strings.Cut(e.pkg, " ")
+		case "Test":
+			e.test, err = j.text()
+		case "Output":
+			e.output, err = j.text()
+		case "Elapsed":
+			var n string
+			n, err = j.number()
+			e.elapsed = seconds(n)
+		default:
+			err = j.skip()
+		}
+		return err
+	})
+	if err == nil && e.action == "" {
+		err = errCut
+	}
+	return e, err
+}
