@@ -24,7 +24,10 @@ func (j *job) collectArtifacts(ctx context.Context) error {
 		err := j.action(ctx, ci.PhaseUploadArtifacts, name, title, func(ctx context.Context, s *ci.StepRun, log io.Writer) error {
 			return j.artifact(ctx, s, log, spec)
 		})
-		if err != nil && first == nil {
+		if fatal(ctx, err) {
+			return err
+		}
+		if first == nil {
 			first = err
 		}
 	}

@@ -54,10 +54,11 @@ func (j *job) restoreCache(ctx context.Context) error {
 		if spec.Restore {
 			keys, err := j.expand(ctx, s.ID+"-keys", append([]string{spec.Key}, spec.Fallback...))
 			if err != nil {
-				return err
+				use.Result, use.Reason = "miss", err.Error()
+			} else {
+				use.Key = keys[0]
+				j.tryRestore(ctx, &use, keys)
 			}
-			use.Key = keys[0]
-			j.tryRestore(ctx, &use, keys)
 		}
 		s.Note = cacheText(use)
 		logLine(log, "%s", s.Note)

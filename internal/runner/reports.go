@@ -20,9 +20,10 @@ func (j *job) collectReports(ctx context.Context, phase ci.Phase) error {
 	if len(j.a.Job.Reports) > 0 {
 		for i, spec := range j.a.Job.Reports {
 			id, title := fmt.Sprintf("reports-%d", i), "Read reports "+spec.Group
-			if err := j.action(ctx, phase, id, title, func(ctx context.Context, s *ci.StepRun, log io.Writer) error {
+			err := j.action(ctx, phase, id, title, func(ctx context.Context, s *ci.StepRun, log io.Writer) error {
 				return j.report(ctx, s, log, spec)
-			}); err != nil && ctx.Err() != nil {
+			})
+			if fatal(ctx, err) {
 				return err
 			}
 		}
@@ -54,11 +55,7 @@ func (j *job) report(ctx context.Context, s *ci.StepRun, log io.Writer, spec ci.
 		logLine(log, "no matching report files found for %s: %s", spec.Group, strings.Join(spec.Files, ", "))
 		return nil
 	}
-	r, err := readGroup(spec, dir, names(*files))
-	if err != nil {
-		return err
-	}
-	j.keepReport(s, log, r)
+	j.keepReport(s, log, report.Group(ctx, spec, dir, names(*files)))
 	return nil
 }
 
@@ -103,15 +100,6 @@ func (j *job) reportDir(group string) string {
 	return filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", safe)
 }
 
-func readGroup(spec ci.ReportSpec, dir string, files []string) (ci.Report, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return ci.Report{}, fmt.Errorf("read reports: %w", err)
-	}
-	defer root.Close()
-	return report.Group(spec, root, files), nil
-}
-
 func names(files []kept) []string {
 	out := make([]string, len(files))
 	for i, f := range files {
@@ -120,23 +108,13 @@ func names(files []kept) []string {
 	return out
 }
 
-// candidates are the names under which tools write reports. Only files that the
-// build itself wrote are looked at: a report that came with the source is a
-// fixture.
-var candidates = []string{
-	"**/*junit*.xml", "**/TEST-*.xml", "**/*test*.xml", "**/*result*.xml", "**/*report*.xml", "**/*.trx",
-	"**/*coverage*.xml", "**/cobertura*.xml", "**/jacoco*.xml", "**/clover*.xml", "**/nunit*.xml",
-	"**/cucumber*.json", "**/.resultset.json",
-}
-
-// discover finds reports of known formats by their content. Like CodeBuild it
-// makes one group a format, named "<project>-<FORMAT>-AutoDiscovered".
+// discover finds reports of known formats by their content, among the files that
+// the build itself wrote: a report that came with the source is a fixture. Like
+// CodeBuild it makes one group a format.
 func (j *job) discover(ctx context.Context, phase ci.Phase) error {
 	base, _ := j.value("CODEBUILD_CONFIG_AUTO_DISCOVER_DIR")
-	set := ci.FileSet{
-		Dir: j.sandbox.Dirs().Source, Base: base, Globs: candidates,
-		Excludes: []string{"**/node_modules/**", "**/.git/**", "**/vendor/**", "**/testdata/**", "**/fixtures/**"},
-	}
+	globs, excludes := report.DiscoveryGlobs()
+	set := ci.FileSet{Dir: j.sandbox.Dirs().Source, Base: base, Globs: globs, Excludes: excludes}
 	dir := filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", ".discovered")
 	defer os.RemoveAll(dir)
 	write, files := folder(dir, selection{since: j.result.Started.Truncate(time.Second)})
@@ -146,26 +124,31 @@ func (j *job) discover(ctx context.Context, phase ci.Phase) error {
 	if len(*files) == 0 {
 		return nil
 	}
+	reports, err := report.Discover(ctx, os.DirFS(dir))
+	if err != nil {
+		return fmt.Errorf("look for reports: %w", err)
+	}
 	found := map[string][]string{}
 	var formats []string
-	for _, f := range report.Discover(os.DirFS(dir)) {
+	for _, f := range reports {
 		if found[f.Format] == nil {
 			formats = append(formats, f.Format)
 		}
 		found[f.Format] = append(found[f.Format], f.Path)
 	}
 	for _, format := range formats {
-		group := j.a.Build.Project + "-" + format + "-AutoDiscovered"
-		if err := j.action(ctx, phase, "reports-"+format, "Read reports "+group, func(_ context.Context, s *ci.StepRun, log io.Writer) error {
-			return j.discovered(s, log, dir, group, format, found[format])
-		}); err != nil && ctx.Err() != nil {
+		group := report.AutoGroup(j.a.Build.Project, format)
+		err := j.action(ctx, phase, "reports-"+format, "Read reports "+group, func(ctx context.Context, s *ci.StepRun, log io.Writer) error {
+			return j.discovered(ctx, s, log, dir, group, format, found[format])
+		})
+		if fatal(ctx, err) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j *job) discovered(s *ci.StepRun, log io.Writer, dir, group, format string, paths []string) error {
+func (j *job) discovered(ctx context.Context, s *ci.StepRun, log io.Writer, dir, group, format string, paths []string) error {
 	kept := j.reportDir(group)
 	for _, p := range paths {
 		to := filepath.Join(kept, filepath.FromSlash(p))
@@ -176,10 +159,7 @@ func (j *job) discovered(s *ci.StepRun, log io.Writer, dir, group, format string
 			return fmt.Errorf("keep report %s: %w", p, err)
 		}
 	}
-	r, err := readGroup(ci.ReportSpec{Group: group, Format: format}, kept, paths)
-	if err != nil {
-		return err
-	}
+	r := report.Group(ctx, ci.ReportSpec{Group: group, Format: format}, kept, paths)
 	r.Auto = true
 	j.keepReport(s, log, r)
 	return nil

@@ -15,6 +15,13 @@ type deskError struct{ err error }
 func (e *deskError) Error() string { return e.err.Error() }
 func (e *deskError) Unwrap() error { return e.err }
 
+// fatal tells an error after which nothing more can be done in the job from one
+// that only its own step has.
+func fatal(ctx context.Context, err error) bool {
+	var told *deskError
+	return err != nil && (ctx.Err() != nil || errors.As(err, &told))
+}
+
 // begin tells the desk that a step starts, unless it was told before: then s is
 // what was recorded, and done says that it has ended.
 func (j *job) begin(ctx context.Context, s *ci.StepRun) (done bool, err error) {
