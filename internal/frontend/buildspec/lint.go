@@ -2,7 +2,9 @@ package buildspec
 
 import (
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,8 +25,9 @@ func Lint(def ci.Definition) ci.Problems {
 		j := main.job(soleJob)
 		c.expand(&j, task{})
 	}
-	for _, s := range c.specs {
-		if s != nil {
+	// In the order in which they were opened: only so many warnings are kept.
+	for _, name := range slices.Clone(c.files) {
+		if s := c.specs[path.Clean(name)]; s != nil {
 			c.lintSpec(s)
 		}
 	}
