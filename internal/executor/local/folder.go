@@ -1,0 +1,169 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// folder is the state of one sandbox on disk.
+//
+//	<name>.lock            held by who makes, finds or removes the sandbox
+//	<name>/sandbox.json    the record
+//	<name>/agent.sock      where the agent listens
+//	<name>/agent.log       what the agent had to say before it died
+//	<name>/root            the sandbox's "/"; with isolation none only its own folders
+//	<name>/upper, work     what overlays write
+//	<name>/spool           where output files are made (and unlinked at once)
+//	<name>/empty           an empty folder, to hide others with
+type folder struct {
+	root, name string
+}
+
+// folderOf is where the job's sandbox is. Job names may be long and hold
+// anything, so the folder has a hash for a name; the record tells whose it is.
+func folderOf(root string, job ci.JobID) folder {
+	sum := sha256.Sum256([]byte(job))
+	return folder{root: root, name: hex.EncodeToString(sum[:8])}
+}
+
+func (f folder) path(parts ...string) string {
+	return filepath.Join(append([]string{f.root, f.name}, parts...)...)
+}
+
+func (f folder) socket() string { return f.path("agent.sock") }
+
+// record is sandbox.json.
+type record struct {
+	Version   int       `json:"version"`
+	Job       ci.JobID  `json:"job"`
+	Isolation string    `json:"isolation"`
+	Process   process   `json:"process,omitzero"` // the agent; of gVisor, runsc
+	Ready     bool      `json:"ready"`            // Open returned it once
+	Dirs      ci.Dirs   `json:"dirs"`
+	Placed    ci.Placed `json:"placed"`
+	Groups    groups    `json:"groups,omitzero"`
+	Maps      *idMaps   `json:"maps,omitempty"`   // when files may belong to subordinate users
+	Single    bool      `json:"single,omitempty"` // only one user exists in it
+	Container string    `json:"container,omitempty"`
+}
+
+const recordVersion = 1
+
+// write replaces the record whole, so that a reader never sees half of one.
+func (f folder) write(r *record) error {
+	r.Version = recordVersion
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("record of the sandbox: %w", err)
+	}
+	fresh := f.path("sandbox.json.new")
+	if err := os.WriteFile(fresh, data, 0o600); err != nil {
+		return fmt.Errorf("write the sandbox's record: %w", err)
+	}
+	if err := os.Rename(fresh, f.path("sandbox.json")); err != nil {
+		return fmt.Errorf("write the sandbox's record: %w", err)
+	}
+	return nil
+}
+
+func (f folder) read() (*record, error) {
+	data, err := os.ReadFile(f.path("sandbox.json"))
+	if err != nil {
+		return nil, fmt.Errorf("read the sandbox's record: %w", err)
+	}
+	r := &record{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("read the sandbox's record %s: %w", f.path("sandbox.json"), err)
+	}
+	if r.Version != recordVersion {
+		return nil, fmt.Errorf("the sandbox's record %s has version %d, want %d: %w", f.path("sandbox.json"), r.Version, recordVersion, ci.ErrInvalid)
+	}
+	return r, nil
+}
+
+// lock waits for the sandbox's lock. It is kept by the open file, so it ends
+// with the process however that ends. Unlocking removes the lock file when the
+// sandbox is gone.
+func (f folder) lock(ctx context.Context) (unlock func(), err error) {
+	unlock, ok, err := f.tryLock()
+	if ok || err != nil {
+		return unlock, err
+	}
+	type answer struct {
+		unlock func()
+		err    error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		unlock, _, err := f.flock(unix.LOCK_EX)
+		got <- answer{unlock, err}
+	}()
+	select {
+	case a := <-got:
+		return a.unlock, a.err
+	case <-ctx.Done():
+		// flock cannot be called off: who gets the lock when nobody wants it any more gives it back.
+		go func() {
+			if a := <-got; a.err == nil {
+				a.unlock()
+			}
+		}()
+		return nil, fmt.Errorf("wait for the lock of the sandbox: %w", context.Cause(ctx))
+	}
+}
+
+func (f folder) tryLock() (unlock func(), ok bool, err error) {
+	return f.flock(unix.LOCK_EX | unix.LOCK_NB)
+}
+
+func (f folder) flock(how int) (unlock func(), ok bool, err error) {
+	path := f.path() + ".lock"
+	for {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, false, fmt.Errorf("lock the sandbox: %w", err)
+		}
+		for {
+			err = unix.Flock(int(file.Fd()), how)
+			if err != unix.EINTR {
+				break
+			}
+		}
+		if err != nil {
+			_ = file.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, false, nil
+			}
+			return nil, false, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !sameFile(file, path) { // its last holder removed it meanwhile
+			_ = file.Close()
+			continue
+		}
+		return func() {
+			if _, err := os.Lstat(f.path()); errors.Is(err, os.ErrNotExist) {
+				_ = os.Remove(path)
+			}
+			_ = file.Close()
+		}, true, nil
+	}
+}
+
+func sameFile(file *os.File, path string) bool {
+	a, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}

@@ -1,0 +1,99 @@
+package local
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// TestMain lets the test binary be what sluice is to a sandbox: its first process.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == Argv0 {
+		os.Exit(Main())
+	}
+	os.Exit(m.Run())
+}
+
+func openSandbox(t testing.TB, e *Executor, rt ci.Runtime) ci.Sandbox {
+	t.Helper()
+	job := ci.NewBuildID(time.Now()).Job("test", 1)
+	s, err := e.Open(t.Context(), ci.Placement{Job: job, Runtime: rt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// sh runs a script and answers its whole output and exit code.
+func sh(t testing.TB, s ci.Sandbox, script string, opts ...func(*ci.Command)) (string, ci.Exit) {
+	t.Helper()
+	c := ci.Command{ID: ci.StepID(ci.NewBuildID(time.Now())), Script: script, Shell: "sh"}
+	for _, o := range opts {
+		o(&c)
+	}
+	p, err := s.Start(t.Context(), c)
+	if err != nil {
+		t.Fatalf("start %q: %v", script, err)
+	}
+	out, err := p.Output(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	text, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := p.Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text)), x
+}
+
+func TestOpenRunClose(t *testing.T) {
+	t.Parallel()
+	for _, isolation := range []string{Plain, Sandboxed} {
+		t.Run(isolation, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			e := New(Config{Root: root})
+			s, err := e.Open(t.Context(), ci.Placement{Job: "b/job", Runtime: ci.Runtime{Isolation: isolation}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !s.Fresh() || !strings.HasPrefix(s.Placed().Isolation, isolation+": ") {
+				t.Errorf("fresh %v, placed %q", s.Fresh(), s.Placed().Isolation)
+			}
+			if out, x := sh(t, s, "pwd; echo x >file; exit 7"); out != s.Dirs().Source || x.Code != 7 {
+				t.Errorf("got %q, exit %d; want %q, exit 7", out, x.Code, s.Dirs().Source)
+			}
+			again, err := e.Open(t.Context(), ci.Placement{Job: "b/job"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, _ := sh(t, again, "cat file"); out != "x" || again.Fresh() || again.Placed() != s.Placed() {
+				t.Errorf("found again: file %q, fresh %v, placed %+v", out, again.Fresh(), again.Placed())
+			}
+			for range 2 {
+				if err := s.Close(t.Context()); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			}
+			if left, _ := os.ReadDir(root); len(left) > 0 {
+				t.Errorf("closed, and left %v", left)
+			}
+		})
+	}
+}

@@ -1,0 +1,32 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// removeTree removes a folder and all below it, also folders that nobody may
+// write to or look into, such as Go's module cache and overlay's work folders.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	// Folder by folder from the top: one that is opened up shows the next.
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil //nolint:nilerr // RemoveAll says what could not be removed
+		}
+		return os.Chmod(path, 0o700)
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	return nil
+}

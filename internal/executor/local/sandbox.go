@@ -1,0 +1,296 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/agent"
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// Sandbox is one job's place on this machine. It is a ci.Sandbox and
+// ci.Interactive; commands and files are the agent's (see agent.Client).
+type Sandbox struct {
+	*agent.Client
+	executor *Executor
+	folder   folder
+	rec      *record
+	fresh    bool
+}
+
+func (e *Executor) sandbox(f folder, rec *record, c *child) *Sandbox {
+	return &Sandbox{
+		Client: &agent.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+			return agent.Dial(ctx, f.socket())
+		}},
+		executor: e,
+		folder:   f,
+		rec:      rec,
+		fresh:    c != nil,
+	}
+}
+
+// Fresh says that this Open made the sandbox.
+func (s *Sandbox) Fresh() bool { return s.fresh }
+
+// Placed says where the sandbox is and what really isolates it.
+func (s *Sandbox) Placed() ci.Placed { return s.rec.Placed }
+
+// Dirs are paths in the sandbox.
+func (s *Sandbox) Dirs() ci.Dirs { return s.rec.Dirs }
+
+// Start runs a command or finds it; see ci.Sandbox.
+func (s *Sandbox) Start(ctx context.Context, c ci.Command) (ci.Process, error) {
+	if s.rec.Single && c.User != "" {
+		name, _, _ := strings.Cut(c.User, ":")
+		if name != "root" && name != "0" {
+			return nil, fmt.Errorf("run as %q: this sandbox has one user, because the machine lends no others to who runs sluice: "+
+				"install newuidmap and newgidmap (package uidmap) and give that user a range in /etc/subuid and /etc/subgid: %w", c.User, ci.ErrUnavailable)
+		}
+		c.User = ""
+	}
+	return s.Client.Start(ctx, c)
+}
+
+// Usage so far, by the sandbox's cgroups; zero where there are none.
+func (s *Sandbox) Usage(context.Context) (ci.Usage, error) { return s.rec.Groups.usage(), nil }
+
+// Close ends every process of the sandbox and removes it.
+func (s *Sandbox) Close(ctx context.Context) error {
+	unlock, err := s.folder.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("close the sandbox of %s: %w", s.rec.Job, err)
+	}
+	defer unlock()
+	// Another may stand in its place by now.
+	if rec, err := s.folder.read(); err == nil && rec.Process != s.rec.Process {
+		return nil
+	}
+	if err := s.executor.destroy(ctx, s.folder); err != nil {
+		return fmt.Errorf("close the sandbox of %s: %w", s.rec.Job, err)
+	}
+	return nil
+}
+
+// make makes the sandbox. The caller holds the lock, and destroys what is there
+// when make did not succeed. The record is on disk before each thing that it
+// would take to find it.
+func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox, error) {
+	rec := &record{Job: p.Job, Isolation: p.Runtime.Isolation, Dirs: sandboxDirs}
+	if rec.Isolation == Plain {
+		rec.Dirs = plainDirs(f)
+	}
+	if err := os.Mkdir(f.path(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the sandbox's folder: %w", err)
+	}
+	h, err := e.groups()
+	if err != nil {
+		return nil, err
+	}
+	rec.Groups = h.plan(f.name)
+	if err := f.write(rec); err != nil {
+		return nil, err
+	}
+	l := limits{cpus: p.Runtime.CPUs, memory: p.Runtime.Memory, processes: p.Runtime.Processes}
+	if l.processes == 0 {
+		l.processes = e.cfg.Processes
+	}
+	state := h.make(&rec.Groups, l)
+	if rec.Isolation == GVisor {
+		return e.makeGVisor(ctx, f, p, rec, state)
+	}
+	c, o, err := e.begin(ctx, f, p, rec, h)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Isolation == Sandboxed && !state.holds("pids") && os.Geteuid() != 0 {
+		o.Processes = l.processes
+		state.Fallback = "processes by rlimit"
+	}
+	o.OOMEvents = rec.Groups.oomEvents()
+	r, err := c.command(ctx, o)
+	if err != nil {
+		return nil, e.explain(f, err)
+	}
+	rec.Ready = true
+	rec.Placed = ci.Placed{
+		Executor: e.Name(), Isolation: describe(p.Runtime, rec, r, state), Size: p.Runtime.Size,
+		CPUs: p.Runtime.CPUs, Memory: p.Runtime.Memory,
+	}
+	if err := f.write(rec); err != nil {
+		return nil, err
+	}
+	return e.sandbox(f, rec, c), nil
+}
+
+// begin starts the first process and says what it shall be told.
+func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *record, h *hierarchy) (*child, *order, error) {
+	socket, err := f.listen()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = socket.Close() }()
+	exe, err := e.exe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the sluice binary: %w", err)
+	}
+	o := &order{
+		Op: opServe, Folder: f.path(), Isolation: rec.Isolation, Dirs: rec.Dirs, Exe: exe, Tools: e.cfg.Tools,
+		Privileged: p.Runtime.Privileged, Network: p.Runtime.Network,
+	}
+	attr := &syscall.SysProcAttr{}
+	if rec.Isolation == Sandboxed {
+		if rec.Maps, err = chooseMaps(); err != nil {
+			return nil, nil, err
+		}
+		rec.Single = rec.Maps.single()
+		attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+		if o.Network == "none" {
+			attr.Cloneflags |= syscall.CLONE_NEWNET
+		}
+		rec.Maps.apply(attr)
+	}
+	c, err := e.spawn(f, string(p.Job), attr, rec.Groups, h, socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	// What follows is done while it starts.
+	if rec.Process, err = identify(c.cmd.Process.Pid); err == nil {
+		err = f.write(rec)
+	}
+	if err == nil && rec.Maps != nil {
+		err = rec.Maps.write(ctx, c.cmd.Process.Pid)
+	}
+	if err != nil {
+		c.close() // it ends by itself, for want of an order
+		<-c.ended
+		return nil, nil, err
+	}
+	o.Single = rec.Single
+	tools := toolsDir
+	if rec.Isolation == Sandboxed {
+		o.Layers = e.host.layers()
+	} else {
+		tools = f.path("root" + toolsDir)
+	}
+	o.Env = e.host.environ(rec.Dirs, tools, rec.Isolation != Plain)
+	if rec.Isolation == Plain {
+		o.Env = append(o.Env, f.mark())
+	}
+	return c, o, nil
+}
+
+// explain adds what the agent said before it died.
+func (e *Executor) explain(f folder, err error) error {
+	if data, _ := os.ReadFile(f.path("agent.log")); len(data) > 0 && !strings.Contains(err.Error(), "make the sandbox") {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(data[:min(len(data), 2000)])))
+	}
+	return err
+}
+
+// describe is the line of Placed.
+func describe(rt ci.Runtime, rec *record, r *report, state held) string {
+	var parts []string
+	if rec.Isolation == Plain {
+		parts = append(parts, "NONE: commands run as plain processes of this machine, with all that its user may do")
+	} else {
+		names := "user, mount, pid, ipc, uts namespaces"
+		if rt.Network == "none" {
+			names = "user, mount, pid, ipc, uts, net namespaces"
+			parts = append(parts, names, "no network")
+		} else {
+			parts = append(parts, names, "host network")
+		}
+		parts = append(parts, r.Has...)
+		switch {
+		case rt.Privileged:
+			parts = append(parts, "PRIVILEGED: no seccomp, all capabilities")
+		case len(machineABIs()) > 0:
+			parts = append(parts, "seccomp")
+		}
+	}
+	parts = append(parts, state.String())
+	if rec.Single {
+		parts = append(parts, "one user")
+	}
+	parts = append(parts, r.Lacks...)
+	return rec.Isolation + ": " + strings.Join(parts, "; ")
+}
+
+// removeMapped empties the folder as the users that its files belong to, who
+// exist for this process only in a user namespace like the sandbox's.
+func (e *Executor) removeMapped(ctx context.Context, f folder, m *idMaps) error {
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+	m.apply(attr)
+	c, err := e.spawn(f, "remove", attr, groups{}, nil, nil)
+	if err != nil {
+		return err
+	}
+	if err := m.write(ctx, c.cmd.Process.Pid); err != nil {
+		c.close()
+		<-c.ended
+		return err
+	}
+	_, err = c.command(ctx, &order{Op: opRemove, Folder: f.path()})
+	<-c.ended
+	return err
+}
+
+// destroy ends everything of a sandbox and removes it, whatever state it is in.
+// The caller holds the lock.
+func (e *Executor) destroy(ctx context.Context, f folder) error {
+	if _, err := os.Lstat(f.path()); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	rec, err := f.read()
+	if err != nil {
+		rec = &record{} // of a half-made one there is nothing to end
+	}
+	if rec.Container != "" {
+		if err := e.deleteContainer(ctx, f, rec); err != nil {
+			return err
+		}
+	}
+	if rec.Isolation == Plain {
+		e.shutDown(ctx, f, rec)
+	}
+	if err := rec.Process.kill(ctx); err != nil {
+		return err
+	}
+	if rec.Isolation == Plain {
+		if err := killMarked(ctx, f); err != nil {
+			return err
+		}
+	}
+	if err := rec.Groups.kill(ctx); err != nil {
+		return err
+	}
+	if err := rec.Groups.remove(ctx); err != nil {
+		return err
+	}
+	if rec.Maps != nil && rec.Maps.Helpers {
+		if err := e.removeMapped(ctx, f, rec.Maps); err != nil {
+			return err
+		}
+	}
+	return removeTree(f.path())
+}
+
+// politeness is how long an agent without a PID namespace has to end what it
+// started; after that it is done from outside.
+const politeness = 5 * time.Second
+
+func (e *Executor) shutDown(ctx context.Context, f folder, rec *record) {
+	if !rec.Ready || !rec.Process.alive() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, politeness)
+	defer cancel()
+	_ = e.sandbox(f, rec, nil).Shutdown(ctx)
+}
