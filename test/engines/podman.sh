@@ -4,14 +4,22 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=engine.sh
 . "$here/engine.sh"
 
+# lower A B: the lower of two limits, as a soft and a hard one.
+lower() {
+	local limit=$1
+	if [ "$2" != unlimited ] && [ "$2" -lt "$1" ]; then limit=$2; fi
+	echo "$limit:$limit"
+}
+
 start_engine() {
 	need podman podman
 	need runc runc
-	# runc, as crun refuses a hybrid cgroup tree; limits within what a container
-	# in a virtual machine may raise; no systemd needed.
+	# runc, as crun refuses a hybrid cgroup tree; limits that a machine without
+	# CAP_SYS_RESOURCE may still set (Podman lowers its own to pid_max first).
+	local files=20000 processes=20000
 	cat >"$state/containers.conf" <<-CONF
 		[containers]
-		default_ulimits = ["nofile=$(ulimit -Hn | sed 's/unlimited/1048576/'):$(ulimit -Hn | sed 's/unlimited/1048576/')", "nproc=$(ulimit -Hu | sed 's/unlimited/-1/'):$(ulimit -Hu | sed 's/unlimited/-1/')"]
+		default_ulimits = ["nofile=$(lower "$files" "$(ulimit -Hn)")", "nproc=$(lower "$processes" "$(ulimit -Hu)")"]
 		[engine]
 		runtime = "runc"
 		cgroup_manager = "cgroupfs"
