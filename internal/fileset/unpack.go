@@ -50,7 +50,7 @@ func Unpack(ctx context.Context, dir string, r io.Reader, l Limits) (err error) 
 	u := &unpacker{dir: dir, root: root, limits: l, parents: map[string]*os.File{}, links: map[string]bool{}, buf: make([]byte, 128<<10)}
 	defer func() { err = errors.Join(err, u.close()) }()
 	in := bufio.NewReaderSize(r, bufferSize)
-	if err := u.all(ctx, tar.NewReader(in)); err != nil {
+	if err := errors.Join(u.all(ctx, tar.NewReader(in)), u.follow()); err != nil {
 		return fmt.Errorf("unpack into %s: %w", dir, err)
 	}
 	if _, err := io.Copy(io.Discard, in); err != nil {
@@ -373,18 +373,27 @@ func (u *unpacker) hardlink(name string, h *tar.Header) error {
 	return nil
 }
 
-// finish sets what later entries would have undone, and looks where winding
-// links really lead, now that everything is there.
-func (u *unpacker) finish() error {
-	u.forget()
+// follow looks where winding links really lead, now that everything is there,
+// and takes those away that lead out. It is called for broken archives too.
+func (u *unpacker) follow() error {
+	if u.dir == "/" {
+		return nil
+	}
+	var errs []error
 	for _, name := range u.winding {
 		if !u.links[name] {
 			continue
 		}
-		if _, err := u.root.Stat(name); err != nil && errors.Is(u.outside(err), ci.ErrInvalid) && u.dir != "/" {
-			return errors.Join(fmt.Errorf("entry %q: a link that %w", name, errLeads(u.dir)), u.root.Remove(name))
+		if _, err := u.root.Stat(name); err != nil && errors.Is(u.outside(err), ci.ErrInvalid) {
+			errs = append(errs, fmt.Errorf("entry %q: a link that leads out of %s: %w", name, u.dir, ci.ErrInvalid), u.root.Remove(name))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// finish sets what later entries would have undone.
+func (u *unpacker) finish() error {
+	u.forget()
 	for _, h := range slices.Backward(u.dirs) {
 		if u.links[h.Name] {
 			continue
@@ -400,5 +409,3 @@ func (u *unpacker) finish() error {
 	}
 	return nil
 }
-
-func errLeads(dir string) error { return fmt.Errorf("leads out of %s: %w", dir, ci.ErrInvalid) }
