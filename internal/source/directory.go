@@ -43,7 +43,7 @@ func (f *Fetcher) archiveDir(ctx context.Context, location string, w io.Writer) 
 		return err
 	}
 	t := newTreeWriter(ctx, w)
-	t.skip = f.excluded(dir)
+	t.exact, t.skip = true, f.excluded(dir)
 	git, err := findGit(dir)
 	if err != nil {
 		return err

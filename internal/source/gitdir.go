@@ -80,9 +80,12 @@ func from(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// head reads which commit is checked out, and under which ref; "" for what there is not.
-func (g gitDir) head() (hash, ref string) {
-	name := "HEAD"
+// resolve reads which commit a ref stands at, and the branch it stands for; ""
+// for what there is not.
+func (g gitDir) resolve(name string) (hash, ref string) {
+	if name != "HEAD" {
+		ref = name
+	}
 	for range 5 { // symbolic refs may point to symbolic refs, not for ever
 		b, err := readSmall(filepath.Join(g.dir, name))
 		if err != nil && g.dir != g.common {
@@ -183,7 +186,7 @@ func (f *Fetcher) resolveDir(ctx context.Context, location string) (ci.Commit, e
 		return ci.Commit{}, err
 	}
 	var c ci.Commit
-	c.Hash, c.Ref = g.head()
+	c.Hash, c.Ref = g.resolve("HEAD")
 	if c.Hash == "" {
 		c.Dirty = true // all there is, is uncommitted
 		return c, nil
@@ -246,12 +249,7 @@ func (g gitDir) shadow(hash string) (string, error) {
 // compared, and nothing that names a program.
 func (g gitDir) plainConfig(hashLen int) string {
 	var b strings.Builder
-	if hashLen == 64 {
-		b.WriteString("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha256\n")
-	} else {
-		b.WriteString("[core]\n\trepositoryformatversion = 0\n")
-	}
-	b.WriteString("[core]\n\tbare = false\n")
+	b.WriteString(formatConfig(hashLen) + "\tbare = false\n")
 	fmt.Fprintf(&b, "\texcludesfile = %s\n", strconv.Quote(filepath.Join(g.common, "info", "exclude")))
 	text, _ := readSmall(filepath.Join(g.common, "config")) // without one, the defaults hold
 	section := ""

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -21,10 +23,11 @@ const smallFile = 1 << 20
 
 // treeWriter packs directories into one tar.
 type treeWriter struct {
-	ctx  context.Context
-	tw   *tar.Writer
-	buf  []byte
-	skip map[string]bool // absolute paths on the host that are left out
+	ctx   context.Context
+	tw    *tar.Writer
+	buf   []byte
+	exact bool            // times of files to the nanosecond: make compares them
+	skip  map[string]bool // absolute paths on the host that are left out
 	// replace gives a file's content in place of the one on the host, by name in the tar.
 	replace map[string][]byte
 }
@@ -35,7 +38,7 @@ func newTreeWriter(ctx context.Context, w io.Writer) *treeWriter {
 
 // children packs what is in dir as name/...; name "" is the top.
 func (t *treeWriter) children(dir, name string) error {
-	entries, err := os.ReadDir(dir)
+	entries, err := list(dir)
 	if err != nil {
 		return gone(err)
 	}
@@ -48,6 +51,20 @@ func (t *treeWriter) children(dir, name string) error {
 		}
 	}
 	return nil
+}
+
+// list reads a directory in order. What became a link or file since we looked is empty.
+func list(dir string) ([]fs.DirEntry, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
 }
 
 // entry packs one file, link or directory and all below it. Sockets, pipes and
@@ -75,12 +92,14 @@ func (t *treeWriter) entry(path, name string, kind fs.FileMode) error {
 }
 
 func (t *treeWriter) dir(name string, mode fs.FileMode, at time.Time) error {
-	return t.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: int64(mode.Perm()), ModTime: at})
+	return t.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: int64(mode.Perm()), ModTime: at.Truncate(time.Second)})
 }
 
 func (t *treeWriter) link(path, name string) error {
 	target, err := os.Readlink(path)
-	if err != nil {
+	if errors.Is(err, unix.EINVAL) {
+		return nil // no longer a link
+	} else if err != nil {
 		return gone(err)
 	}
 	fi, err := os.Lstat(path)
@@ -88,14 +107,14 @@ func (t *treeWriter) link(path, name string) error {
 		return gone(err)
 	}
 	return t.tw.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: fi.ModTime(),
+		Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: fi.ModTime().Truncate(time.Second),
 	})
 }
 
 // bytes packs a file that is not on the host.
 func (t *treeWriter) bytes(name string, content []byte) error {
 	err := t.tw.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Now(),
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Now().Truncate(time.Second),
 	})
 	if err == nil {
 		_, err = t.tw.Write(content)
@@ -124,7 +143,10 @@ func (t *treeWriter) file(path, name string) error {
 		return nil
 	}
 	h := &tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Mode: int64(st.Mode & 0o777), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix()),
+		Typeflag: tar.TypeReg, Name: name, Mode: int64(st.Mode & 0o777), Size: st.Size, ModTime: time.Unix(st.Mtim.Sec, 0),
+	}
+	if t.exact {
+		h.ModTime, h.Format = time.Unix(st.Mtim.Unix()), tar.FormatPAX
 	}
 	if st.Size <= smallFile {
 		n, err := readFull(fd, t.buf[:st.Size])
