@@ -13,7 +13,8 @@ const (
 	maxSources = 50_000
 	maxPages   = 1 << 19 // of 64 lines each, over all sources
 	maxBranch  = 1 << 19 // lines with branches, over all sources
-	maxLine    = 10_000_000
+	maxLine    = 1_000_000
+	maxWork    = 1 << 24 // pages touched: a short file may name long ranges again and again
 )
 
 // coverage gathers the lines of source files. The same line met again, in another
@@ -22,6 +23,7 @@ type coverage struct {
 	sources map[string]*source
 	pages   int
 	branch  int
+	work    int
 	full    bool // a limit was reached and something is not counted
 }
 
@@ -62,6 +64,10 @@ func (c *coverage) line(s *source, n int, hit bool) { c.lines(s, n, n, hit) }
 // lines records a range of lines.
 func (c *coverage) lines(s *source, from, to int, hit bool) {
 	if from < 1 || to > maxLine || to < from {
+		return
+	}
+	if c.work += to/64 - from/64 + 1; c.work > maxWork && to > from {
+		c.full = true
 		return
 	}
 	for n := from / 64; n <= to/64; n++ {
