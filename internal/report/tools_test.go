@@ -19,7 +19,7 @@ func runTool(t *testing.T, dir, stdout string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "NO_COLOR=", "PYTHONDONTWRITEBYTECODE=1", "NODE_TEST_CONTEXT=")
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "NO_COLOR=", "PYTHONDONTWRITEBYTECODE=1")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
