@@ -73,7 +73,7 @@ func (c *compiler) batchJobs(plan *ci.Plan, main *spec) {
 		if s == nil {
 			continue
 		}
-		if c.size += s.cost; c.size > maxPlan {
+		if c.size += s.cost + t.cost(); c.size > maxPlan {
 			r.errorf(main.batch, "batch: its builds together hold more than %d characters: split the batch", maxPlan)
 			return
 		}

@@ -52,6 +52,15 @@ func (s *spec) job(name string) ci.Job {
 	return j
 }
 
+// cost is what the task adds to a plan, in characters.
+func (t task) cost() int {
+	n := 0
+	for _, v := range t.env.variables {
+		n += 32 + len(v.Name) + len(v.Value)
+	}
+	return n
+}
+
 // apply lays a task over the job. A variable of the task replaces one of the
 // same name, its kind too, as an override of StartBuild does.
 func (t task) apply(j *ci.Job) {
@@ -61,22 +70,26 @@ func (t task) apply(j *ci.Job) {
 	for _, n := range t.needs {
 		j.Needs = append(j.Needs, n.text)
 	}
+	at := make(map[string]int, len(j.Variables))
+	for i, v := range j.Variables {
+		at[v.Name] = i
+	}
+	set := func(v ci.Variable) {
+		if i, ok := at[v.Name]; ok {
+			j.Variables[i] = v
+			return
+		}
+		at[v.Name] = len(j.Variables)
+		j.Variables = append(j.Variables, v)
+	}
 	for _, v := range t.env.variables {
-		setVariable(j, v.Variable)
+		set(v.Variable)
 	}
-	setVariable(j, ci.Variable{Name: varBatchIdentifier, Value: t.id})
+	set(ci.Variable{Name: varBatchIdentifier, Value: t.id})
 	if t.shard[1] > 0 {
-		setVariable(j, ci.Variable{Name: varShardIndex, Value: strconv.Itoa(t.shard[0] - 1)})
-		setVariable(j, ci.Variable{Name: varShardCount, Value: strconv.Itoa(t.shard[1])})
+		set(ci.Variable{Name: varShardIndex, Value: strconv.Itoa(t.shard[0] - 1)})
+		set(ci.Variable{Name: varShardCount, Value: strconv.Itoa(t.shard[1])})
 	}
-}
-
-func setVariable(j *ci.Job, v ci.Variable) {
-	if i := slices.IndexFunc(j.Variables, func(o ci.Variable) bool { return o.Name == v.Name }); i >= 0 {
-		j.Variables[i] = v
-		return
-	}
-	j.Variables = append(j.Variables, v)
 }
 
 // compiler makes the jobs of one definition.

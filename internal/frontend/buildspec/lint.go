@@ -49,7 +49,7 @@ func (c *compiler) lintSpec(s *spec) {
 	}
 	bash := strings.HasSuffix(s.env.shell, "bash")
 	for _, p := range s.phases {
-		for _, step := range append(p.plan.Steps[:len(p.plan.Steps):len(p.plan.Steps)], p.plan.Finally...) {
+		for _, step := range append(slices.Clone(p.plan.Steps), p.plan.Finally...) {
 			c.lintStep(s, step, bash)
 		}
 	}
@@ -81,6 +81,13 @@ func (c *compiler) lintStep(s *spec, step ci.Step, bash bool) {
 	warn := func(format string, args ...any) {
 		c.add(step.Pos, ci.Warning, fmt.Sprintf(format, args...))
 	}
+	if len(step.Run) > maxLintScript {
+		return
+	}
+	if found := powerShell().FindString(step.Run); found != "" {
+		warn("%s is PowerShell, which Windows builds use; Sluice runs commands with a Linux shell", quote(strings.TrimSpace(found)))
+		return
+	}
 	text := bareScript(step.Run)
 	if found := bashisms(text); len(found) > 0 && !bash {
 		if s.old {
@@ -100,6 +107,9 @@ func (c *compiler) lintStep(s *spec, step ci.Step, bash bool) {
 	}
 }
 
+// maxLintScript is the longest script that is looked into; longer ones are data.
+const maxLintScript = 64 << 10
+
 // lonely is a command that only changes the shell it runs in.
 var lonely = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^\s*(cd|export)\s[^;&|\n]*\n?$`)
@@ -118,12 +128,16 @@ func (c *compiler) lintPublish(s *spec) {
 	if len(build.Steps) == 0 || build.OnFailure.Action == ci.FailAbort {
 		return
 	}
-	for _, step := range post.Steps {
+	steps := append(slices.Clone(post.Steps), post.Finally...)
+	for _, step := range steps {
 		if strings.Contains(step.Run, "CODEBUILD_BUILD_SUCCEEDING") {
 			return
 		}
+		if len(step.Run) > maxLintScript {
+			continue
+		}
 		if m := publish().FindStringSubmatch(bareScript(step.Run)); m != nil {
-			c.add(step.Pos, ci.Warning, fmt.Sprintf("post_build runs after a failed build too, and would then run %s: set on-failure: ABORT on build, or begin post_build with '[ \"$CODEBUILD_BUILD_SUCCEEDING\" = 1 ] || exit 1'", quote(m[1])))
+			c.add(step.Pos, ci.Warning, fmt.Sprintf("post_build runs after a failed build too, and would then run %s: set on-failure: ABORT on build, or run it only if [ \"$CODEBUILD_BUILD_SUCCEEDING\" = 1 ]", quote(m[1])))
 			return
 		}
 	}

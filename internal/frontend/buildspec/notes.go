@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -61,14 +62,15 @@ func (ns *notes) sorted() ci.Problems {
 // nearest is the known name that was probably meant; "" when none is near.
 func nearest(name string, known []string) string {
 	best, at := "", 1+max(1, min(3, len(name)/3))
+	plain := plainName(name)
 	for _, k := range known {
-		d := distance(plainName(name), plainName(k))
+		d := distance(plain, plainName(k))
 		if d < at {
 			best, at = k, d
 		}
 	}
 	if best == "" && len(name) >= 4 {
-		i := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(plainName(k), plainName(name)) })
+		i := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(plainName(k), plain) })
 		if i >= 0 {
 			return known[i]
 		}
@@ -78,13 +80,18 @@ func nearest(name string, known []string) string {
 
 // plainName is a name as a hurried author sees it.
 func plainName(s string) string {
-	return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
+	return strings.Map(func(c rune) rune {
+		if c == '-' || c == '_' || c == ' ' {
+			return -1
+		}
+		return unicode.ToLower(c)
+	}, s)
 }
 
 // distance is the number of letters to add, drop, change or swap (optimal string alignment).
 func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
+	if len(a) > 64 || len(b) > 64 || max(len(a)-len(b), len(b)-len(a)) > 3 {
+		return 64 // too far apart to be a slip
 	}
 	prev2, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {

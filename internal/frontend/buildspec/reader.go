@@ -177,6 +177,7 @@ func (r *reader) merge(n *yaml.Node, inside []*yaml.Node, where string) []field 
 		if k.Tag == "!!merge" {
 			deeper = append(deeper, r.merge(v, append(slices.Clone(inside), m), where)...)
 		} else if k.Kind == yaml.ScalarNode {
+			r.cost += 32 // it is copied at every level
 			out = append(out, field{k.Value, m.Content[i], v})
 		}
 	}
@@ -230,7 +231,7 @@ func (r *reader) unknown(f field, where string, names []string, missing map[stri
 	if holdsAnchor(f.value, 0) {
 		return // a place for anchors that others use
 	}
-	if r.full(ci.Warning) && r.full(ci.Error) {
+	if r.full(ci.Warning) && len(missing) == 0 {
 		return
 	}
 	meant := nearest(f.name, names)

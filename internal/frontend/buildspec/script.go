@@ -66,6 +66,7 @@ func blankDouble(b []byte, i int) int {
 			for i < len(b) && b[i] != '}' {
 				i++
 			}
+			i++
 		default:
 			if b[i] != '\n' {
 				b[i] = ' '
@@ -73,7 +74,7 @@ func blankDouble(b []byte, i int) int {
 			i++
 		}
 	}
-	return i
+	return min(i, len(b))
 }
 
 // blankHere overwrites a here-document's lines; the answer is the end of its last.
@@ -114,8 +115,14 @@ var bashOnly = sync.OnceValue(func() []bashism {
 		{"arrays", regexp.MustCompile(start + `[A-Za-z_][A-Za-z0-9_]*=\(`)},
 		{"function name { }", regexp.MustCompile(start + `function\s+[A-Za-z_]`)},
 		{"pushd and popd", regexp.MustCompile(start + `(?:pushd|popd)\b`)},
+		{"exit with a negative number", regexp.MustCompile(start + `exit\s+-\d`)},
 		{"== in [ ]", regexp.MustCompile(start + `\[\s[^\]\n]*\s==\s`)},
 	}
+})
+
+// powerShell is syntax that no Linux shell gives a meaning.
+var powerShell = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\$env:[a-z_]|(?m)^\s*(?:New-Item|Get-ChildItem|Get-Item|Copy-Item|Remove-Item|Set-Location|Write-Host|Invoke-WebRequest|Set-ExecutionPolicy|Expand-Archive)\b`)
 })
 
 // bashisms names what of a bare script only bash understands.

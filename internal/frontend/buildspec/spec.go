@@ -55,7 +55,8 @@ func (s *spec) read(r *reader) {
 	version := r.find(s.root, "version")
 	s.old = version != nil && r.resolve(version).Value == "0.1"
 	var phases *yaml.Node
-	noBatch := r.find(s.root, "batch") == nil
+	section := r.find(s.root, "batch")
+	noBatch := section == nil || r.isNull(section)
 	keys := []key{
 		{name: "version", required: noBatch || r.find(s.root, "phases") != nil, missing: noVersion, read: func(n *yaml.Node) { s.readVersion(r, n) }},
 		{name: "run-as", read: func(n *yaml.Node) { s.runAs = r.user(n, "run-as", s.old) }},
