@@ -28,7 +28,9 @@ type coverage struct {
 }
 
 type source struct {
-	pages    map[int]page
+	pages    map[int]*page
+	last     int   // number of the page used last, which the next line is most likely on
+	lastPage *page // nil before the first
 	branches map[int]branches
 	total    ci.Coverage // counts given without lines; the better of several
 }
@@ -48,7 +50,7 @@ func (c *coverage) source(path string) *source {
 	}
 	s, ok := c.sources[path]
 	if !ok {
-		s = &source{pages: map[int]page{}, branches: map[int]branches{}}
+		s = &source{pages: map[int]*page{}, branches: map[int]branches{}}
 		if len(c.sources) >= maxSources {
 			c.full = true
 			return s
@@ -78,20 +80,34 @@ func (c *coverage) lines(s *source, from, to int, hit bool) {
 		if n == to/64 {
 			mask &= ^uint64(0) >> (63 - to%64)
 		}
-		p, ok := s.pages[n]
-		if !ok {
-			if c.pages >= maxPages {
-				c.full = true
-				return
-			}
-			c.pages++
+		p := c.page(s, n)
+		if p == nil {
+			return
 		}
 		p.seen |= mask
 		if hit {
 			p.hit |= mask
 		}
+	}
+}
+
+// page finds or makes a page; nil when there are too many.
+func (c *coverage) page(s *source, n int) *page {
+	if s.lastPage != nil && s.last == n {
+		return s.lastPage
+	}
+	p := s.pages[n]
+	if p == nil {
+		if c.pages >= maxPages {
+			c.full = true
+			return nil
+		}
+		c.pages++
+		p = &page{}
 		s.pages[n] = p
 	}
+	s.last, s.lastPage = n, p
+	return p
 }
 
 // branches records how many of a line's branches ran; the better of several counts.

@@ -69,13 +69,15 @@ func (l *lcov) line(n int, line string) error {
 	if l.src == nil {
 		return nil
 	}
-	parts := strings.Split(value, ",")
 	switch key {
-	case "DA":
-		if len(parts) >= 2 {
-			l.f.b.cover.line(l.src, count(parts[0]), positive(parts[1]))
+	case "DA": // line, times it ran, and perhaps a checksum
+		n, hits, ok := strings.Cut(value, ",")
+		hits, _, _ = strings.Cut(hits, ",")
+		if ok {
+			l.f.b.cover.line(l.src, count(n), positive(hits))
 		}
 	case "BRDA": // line, block, branch, times taken or "-"
+		parts := strings.Split(value, ",")
 		if len(parts) < 4 || len(l.taken) > maxBranch {
 			return nil
 		}
