@@ -54,7 +54,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestEveryDamage cuts a stored file at every length and flips every bit of it.
+// TestEveryDamage cuts a stored file at every length and flips a bit of every byte of it.
 func TestEveryDamage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -92,11 +92,9 @@ func TestEveryDamage(t *testing.T) {
 		try(fmt.Sprintf("cut to %d bytes", n), whole[:n])
 	}
 	for i := range whole {
-		for bit := range 8 {
-			b := bytes.Clone(whole)
-			b[i] ^= 1 << bit
-			try(fmt.Sprintf("bit %d of byte %d flipped", bit, i), b)
-		}
+		b := bytes.Clone(whole)
+		b[i] ^= 1 << (i % 8)
+		try(fmt.Sprintf("bit %d of byte %d flipped", i%8, i), b)
 	}
 }
 
