@@ -54,7 +54,7 @@ func (a *agent) answer(ctx context.Context, conn net.Conn, w *wire, req request)
 		if req.Set == nil {
 			return result{}, fmt.Errorf("get without a file set: %w", ci.ErrInvalid)
 		}
-		m, err := fileset.Pack(ctx, *req.Set, w)
+		m, err := fileset.Pack(ctx, fileset.ExpandHome(*req.Set, a.Dirs.Home), w)
 		return result{Matched: &m}, err
 	case opTerminal:
 		if req.Terminal == nil {
