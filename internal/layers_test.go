@@ -43,6 +43,9 @@ var layers = map[string][]string{
 	"internal/runner": {"internal/ci", "internal/fileset", "internal/report", "internal/runtimes"},
 	// 5: main sees all; nothing sees it.
 	"cmd/sluice": {"*"},
+	// How main shows a build and what it leaves on disk.
+	"cmd/sluice/internal/show":   {"internal/ci"},
+	"cmd/sluice/internal/outdir": {"internal/ci"},
 }
 
 // only lists who may import a package of the standard library or of others,

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// execute runs the command line and gives the exit code.
+func execute(args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(context.Background())
+	var e *exitError
+	if err != nil && (!errors.As(err, &e) || e.err != nil) {
+		fmt.Fprintln(os.Stderr, "sluice:", err)
+	}
+	return codeOf(err)
+}
+
+func newRoot() *cobra.Command {
+	cobra.EnableCommandSorting = false
+	root := &cobra.Command{
+		Use:   "sluice",
+		Short: "Build source code from a buildspec, here or in a container",
+		Long: `Sluice builds source code: it runs a buildspec.yml as AWS CodeBuild would, in a
+sandbox on this machine or in a container, and hands back the log, the artifacts,
+the test and coverage reports and the cache.`,
+		Example: `  sluice run                  build the project in this directory
+  sluice run --image golang:1.26 ../app
+  sluice lint                 check the buildspec
+  sluice doctor               what this machine can do`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(unknownFlag)
+	root.AddCommand(
+		newRun(), newLint(), newPlan(), newSchema(), newEnv(), newDoctor(), newSecret(),
+		newShell(), newSweep(), newVersion(), newMan(),
+	)
+	wrapArgs(root)
+	return root
+}
+
+// wrapArgs makes every complaint about arguments one about the command line.
+func wrapArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil && cmd.HasSubCommands() {
+		check = unknownCommand
+	}
+	if check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			var e *exitError
+			if err == nil || errors.As(err, &e) {
+				return err
+			}
+			return usagef("%w; see '%s --help'", err, c.CommandPath())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// unknownCommand is the Args of a command that has only subcommands.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return usagef("there is no command %q%s; see '%s --help'", args[0], didYouMean(args[0], names, ""), cmd.CommandPath())
+}
+
+// unknownFlag turns pflag's complaints into ours, with the nearest flag.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	var none *pflag.NotExistError
+	if !errors.As(err, &none) {
+		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
+	}
+	name := none.GetSpecifiedName()
+	if none.GetSpecifiedShortnames() != "" {
+		return usagef("there is no flag -%s; see '%s --help'", name, cmd.CommandPath())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return usagef("there is no flag --%s%s; see '%s --help'", name, didYouMean(name, names, "--"), cmd.CommandPath())
+}
+
+func didYouMean(got string, names []string, dashes string) string {
+	best, at := "", 3 // a name further off than two slips is another word
+	for _, n := range names {
+		d := distance(got, n)
+		if strings.HasPrefix(n, got) && len(got) > 2 {
+			d = 1
+		}
+		if d < at {
+			best, at = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", dashes+best)
+}
+
+// distance counts the slips between two words: a letter too many, one too few,
+// another one, two swapped.
+func distance(a, b string) int {
+	before, prev := []int(nil), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur := make([]int, len(b)+1)
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], before[j-2]+1)
+			}
+		}
+		before, prev = prev, cur
+	}
+	return prev[len(b)]
+}

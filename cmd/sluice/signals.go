@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// onSignals stops the build when the user or the machine wants it: the first
+// signal cancels it, the second ends everything of it at once, the third ends
+// this process as it stands. The answer ends the watch.
+func (s *session) onSignals(ctx context.Context) (undo func()) {
+	got := make(chan os.Signal, 3)
+	signal.Notify(got, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 1; ; n++ {
+			select {
+			case <-got:
+			case <-done:
+				return
+			}
+			switch n {
+			case 1:
+				if err := s.engine.Cancel(context.WithoutCancel(ctx), s.id, ci.ErrCanceled); err != nil {
+					s.warn("cancel: " + err.Error())
+				}
+			case 2:
+				s.placer.killAll(context.WithoutCancel(ctx))
+			default:
+				os.Exit(exitCanceled)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(got)
+		close(done)
+		<-ended
+	}
+}
