@@ -177,7 +177,7 @@ func (r *reader) merge(n *yaml.Node, inside []*yaml.Node, where string) []field 
 		if k.Tag == "!!merge" {
 			deeper = append(deeper, r.merge(v, append(slices.Clone(inside), m), where)...)
 		} else if k.Kind == yaml.ScalarNode {
-			r.cost += 32 // it is copied at every level
+			r.cost += 128 // it is copied at every level
 			out = append(out, field{k.Value, m.Content[i], v})
 		}
 	}
