@@ -181,7 +181,8 @@ func runLost(t *testing.T, s Suite) {
 		t.Error("Open after the loss says it found the sandbox")
 	}
 	if s.Leaves {
-		c.want(ci.Command{Script: alive("sleep", unique(2))}, "", 0)
+		// They were killed by now, but a killed process takes a moment to go.
+		c.want(ci.Command{Script: "while [ -n \"$(" + alive("sleep", unique(2)) + ")\" ]; do sleep 0.01; done"}, "", 0)
 	}
 	c.want(ci.Command{Script: "echo back"}, "back\n", 0)
 }

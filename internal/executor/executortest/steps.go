@@ -217,7 +217,7 @@ func unique(n int) string { return strconv.Itoa(10*(1_000_000+os.Getpid()) + n) 
 
 // alive is a script that prints the processes with this command line.
 func alive(argv ...string) string {
-	return fmt.Sprintf(`for p in /proc/[0-9]*; do if [ "$(tr '\0' ' ' < $p/cmdline 2>/dev/null)" = %q ]; then echo $p; fi; done`, strings.Join(argv, " ")+" ")
+	return fmt.Sprintf(`exec 2>/dev/null; for p in /proc/[0-9]*; do if [ "$(tr '\0' ' ' < $p/cmdline 2>/dev/null)" = %q ]; then echo $p; fi; done`, strings.Join(argv, " ")+" ")
 }
 
 func runRacing(t *testing.T, s Suite) {
