@@ -27,7 +27,7 @@ var secretsInEtc = []string{
 // coverEtc fills the upper folder of /etc: white-outs over secrets, user
 // databases without passwords, and a resolv.conf that does not lead out of the
 // sandbox.
-func (o *order) coverEtc(upper string) error {
+func coverEtc(upper string) error {
 	for _, s := range secretsInEtc {
 		if _, err := os.Lstat("/etc/" + s); err != nil {
 			continue
@@ -46,7 +46,7 @@ func (o *order) coverEtc(upper string) error {
 	if err := shadow("/etc/group", filepath.Join(upper, "gshadow"), ":*::\n"); err != nil {
 		return err
 	}
-	return copyResolver(filepath.Join(upper, "resolv.conf"))
+	return copyResolver(upper)
 }
 
 // makeUpperDirs makes the folders down to rel, each with the mode it has below.
@@ -57,11 +57,7 @@ func makeUpperDirs(lower, upper, rel string) error {
 	at := ""
 	for part := range strings.SplitSeq(rel, "/") {
 		at = filepath.Join(at, part)
-		fi, err := os.Stat(filepath.Join(lower, at))
-		if err != nil {
-			return err
-		}
-		if err := os.Mkdir(filepath.Join(upper, at), fi.Mode().Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := mirror(filepath.Join(lower, at), filepath.Join(upper, at), os.Geteuid() != 0); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}
@@ -81,18 +77,32 @@ func shadow(names, to, rest string) error {
 			out.WriteString(rest)
 		}
 	}
-	return os.WriteFile(to, []byte(out.String()), 0o640)
+	if err := os.WriteFile(to, []byte(out.String()), 0o640); err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o640)
 }
 
-// copyResolver replaces a resolv.conf that is a link to where sandboxes do not
-// look (/run, mostly) by what it links to.
-func copyResolver(to string) error {
-	if at, err := filepath.EvalSymlinks("/etc/resolv.conf"); err != nil || within(at, "/etc") {
-		return nil //nolint:nilerr // a host without one has names in /etc/hosts alone
+// copyResolver replaces files that say who is who on the network, where they are
+// links to what sandboxes do not see (/run, mostly) or mounts of their own, as in
+// a container.
+func copyResolver(upper string) error {
+	for _, name := range []string{"resolv.conf", "hosts", "hostname"} {
+		path := "/etc/" + name
+		if at, err := filepath.EvalSymlinks(path); err != nil || (within(at, "/etc") && onRootMount(path) == onRootMount("/etc")) {
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		to := filepath.Join(upper, name)
+		if err := os.WriteFile(to, data, 0o644); err != nil {
+			return err
+		}
+		if err := os.Chmod(to, 0o644); err != nil {
+			return err
+		}
 	}
-	data, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		return nil //nolint:nilerr // as above
-	}
-	return os.WriteFile(to, data, 0o644)
+	return nil
 }

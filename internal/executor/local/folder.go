@@ -21,10 +21,10 @@ import (
 //	<name>/sandbox.json    the record
 //	<name>/agent.sock      where the agent listens
 //	<name>/agent.log       what the agent had to say before it died
-//	<name>/root            the sandbox's "/"; with isolation none only its own folders
+//	<name>/src, tmp        the source tree (one level down in a sandbox) and temporary files
+//	<name>/home, bin       with isolation none: HOME and the tools
+//	<name>/root            where the sandbox's "/" is put together, in memory
 //	<name>/upper, work     what overlays write
-//	<name>/spool           where output files are made (and unlinked at once)
-//	<name>/empty           an empty folder, to hide others with
 type folder struct {
 	root, name string
 }
@@ -38,6 +38,12 @@ func folderOf(root string, job ci.JobID) folder {
 
 func (f folder) path(parts ...string) string {
 	return filepath.Join(append([]string{f.root, f.name}, parts...)...)
+}
+
+// group names the sandbox's cgroups: machine-wide, so the state folder counts.
+func (f folder) group() string {
+	sum := sha256.Sum256([]byte(f.path()))
+	return hex.EncodeToString(sum[:8])
 }
 
 func (f folder) socket() string { return f.path("agent.sock") }

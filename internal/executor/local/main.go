@@ -26,6 +26,7 @@ const (
 	orderFD  = 3
 	reportFD = 4
 	socketFD = 5
+	hostFD   = 6 // when there is a view of the host
 )
 
 // stageTwo is the argument of a first process that has its root already.
@@ -35,7 +36,7 @@ const stageTwo = "confined"
 // of the namespaces that it was started in, gives up what a build must not have,
 // and becomes the agent. It returns the exit code when the sandbox has ended.
 func Main() int {
-	for _, fd := range []int{orderFD, reportFD, socketFD} {
+	for _, fd := range []int{orderFD, reportFD, socketFD, hostFD} {
 		syscall.CloseOnExec(fd) // or every command of the build would have them
 	}
 	answer := os.NewFile(reportFD, "report")
@@ -105,6 +106,9 @@ func (o *order) prepare(r *report) error {
 	if err := o.openSpool(); err != nil {
 		return err
 	}
+	if err := os.Mkdir("src/src", 0o755); err != nil {
+		return err
+	}
 	if err := o.buildRoot(r); err != nil {
 		return err
 	}
@@ -123,22 +127,19 @@ func (o *order) prepare(r *report) error {
 	return nil
 }
 
-// openSpool keeps the spool folder open, because it is outside of the new root:
-// no build can fill, empty or replace it.
+// openSpool keeps the sandbox's folder open as the place for output files,
+// because it is outside of the new root: no build can fill, empty or replace it.
 func (o *order) openSpool() error {
-	if err := os.Mkdir("spool", 0o700); err != nil {
-		return err
-	}
-	fd, err := unix.Open("spool", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: "spool", Err: err}
+		return &os.PathError{Op: "open", Path: o.Folder, Err: err}
 	}
 	o.Spool = fd
 	return nil
 }
 
 func (o *order) preparePlain() error {
-	for _, d := range []string{o.Dirs.Source, o.Dirs.Home, o.Dirs.Temp, "root" + toolsDir, "root/codebuild/image/config", "spool"} {
+	for _, d := range []string{o.Dirs.Source, o.Dirs.Home, o.Dirs.Temp, "bin"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (o *order) preparePlain() error {
 		return err
 	}
 	for _, t := range append([]string{"sluice"}, o.Tools...) {
-		if err := os.Symlink(o.Exe, "root"+toolsDir+"/"+t); err != nil {
+		if err := os.Symlink(o.Exe, "bin/"+t); err != nil {
 			return err
 		}
 	}
@@ -164,7 +165,7 @@ func (o *order) serve(ready *os.File) error {
 		return fmt.Errorf("take over the socket: %w", err)
 	}
 	_ = socket.Close()
-	spool := o.Folder + "/spool"
+	spool := o.Folder
 	if o.Spool > 0 {
 		spool = "/proc/self/fd/" + strconv.Itoa(o.Spool)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -83,7 +84,7 @@ func TestOpenRunClose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, _ := sh(t, again, "cat file"); out != "x" || again.Fresh() || again.Placed() != s.Placed() {
+			if out, _ := sh(t, again, "cat file"); out != "x" || again.Fresh() || again.Placed().Isolation != s.Placed().Isolation {
 				t.Errorf("found again: file %q, fresh %v, placed %+v", out, again.Fresh(), again.Placed())
 			}
 			for range 2 {
@@ -93,6 +94,48 @@ func TestOpenRunClose(t *testing.T) {
 			}
 			if left, _ := os.ReadDir(root); len(left) > 0 {
 				t.Errorf("closed, and left %v", left)
+			}
+		})
+	}
+}
+
+// BenchmarkFloor is what the machine takes, under its present load, to start this
+// binary and to run a shell.
+func BenchmarkFloor(b *testing.B) {
+	for b.Loop() {
+		c := exec.Command(os.Args[0], "-test.list=^$")
+		if err := c.Run(); err != nil {
+			b.Fatal(err)
+		}
+		if err := exec.Command("sh", "-c", "true").Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpenRunClose is the whole life of a sandbox with one command in it.
+func BenchmarkOpenRunClose(b *testing.B) {
+	for _, isolation := range []string{Plain, Sandboxed} {
+		b.Run(isolation, func(b *testing.B) {
+			e := New(Config{Root: b.TempDir()})
+			var opened, ran, closed time.Duration
+			for b.Loop() {
+				start := time.Now()
+				s := openSandbox(b, e, ci.Runtime{Isolation: isolation})
+				opened += time.Since(start)
+				start = time.Now()
+				if _, x := sh(b, s, "true"); x.Code != 0 {
+					b.Fatal(x)
+				}
+				ran += time.Since(start)
+				start = time.Now()
+				if err := s.Close(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				closed += time.Since(start)
+			}
+			for name, d := range map[string]time.Duration{"open": opened, "run": ran, "close": closed} {
+				b.ReportMetric(d.Seconds()*1000/float64(b.N), name+"-ms")
 			}
 		})
 	}

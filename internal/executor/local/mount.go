@@ -52,7 +52,7 @@ func overlay(lower, upper, work, target string) error {
 	if strings.ContainsAny(lower, `\,:"`) {
 		return fmt.Errorf("overlay on %s: a name that overlayfs cannot take: %w", lower, unix.EINVAL)
 	}
-	opts := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work + ",userxattr"
+	opts := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work + ",userxattr,volatile"
 	if err := unix.Mount("overlay", target, "overlay", 0, opts); err != nil {
 		return fmt.Errorf("overlay on %s: %w", lower, err)
 	}

@@ -22,12 +22,14 @@ type order struct {
 	Privileged bool     `json:"privileged,omitempty"`
 	Network    string   `json:"network,omitempty"`
 	Single     bool     `json:"single,omitempty"`
+	Ordinary   bool     `json:"ordinary,omitempty"`  // who runs this is not root
 	Processes  int64    `json:"processes,omitempty"` // limit by the agent itself, where no cgroup holds it
 	OOMEvents  string   `json:"oomEvents,omitempty"`
 
-	// Open descriptors, set for the second stage when there must be one.
+	// HostFD is an inherited mount of the host's file system; 0 = none.
+	HostFD int `json:"hostFD,omitempty"`
+	// Spool is the open spool folder, for the second stage when there must be one.
 	Spool int `json:"spool,omitempty"`
-	OOM   int `json:"oom,omitempty"`
 }
 
 const (
@@ -39,6 +41,11 @@ const (
 type layer struct {
 	Path string `json:"path"`
 	Name string `json:"name"` // of its upper and work folders
+	// Base says that it is part of the mount that the host's "/" is.
+	Base bool `json:"base,omitempty"`
+	// ReadOnly folders need no overlay: who runs this may not write to them, and
+	// so nobody in the sandbox may.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // Where things are in a sandbox.
@@ -52,9 +59,9 @@ var sandboxDirs = ci.Dirs{Source: "/codebuild/output/src/src", Home: "/root", Te
 // plainDirs are the same below the folder of a sandbox that has no root.
 func plainDirs(f folder) ci.Dirs {
 	return ci.Dirs{
-		Source: f.path("root/codebuild/output/src/src"),
-		Home:   f.path("root/home"),
-		Temp:   f.path("root/tmp"),
+		Source: f.path("src"),
+		Home:   f.path("home"),
+		Temp:   f.path("tmp"),
 	}
 }
 
@@ -67,13 +74,20 @@ func (h *host) layers() []layer {
 			out = append(out, layer{Path: "/" + top, Name: top})
 		}
 	}
-	for _, d := range keptInVar {
-		if fi, err := os.Lstat("/var/" + d); err == nil && fi.IsDir() {
-			out = append(out, layer{Path: "/var/" + d, Name: "var-" + strings.ReplaceAll(d, "/", "-")})
+	if os.Geteuid() == 0 { // nobody else may install packages
+		for _, d := range keptInVar {
+			if fi, err := os.Lstat("/var/" + d); err == nil && fi.IsDir() {
+				out = append(out, layer{Path: "/var/" + d, Name: "var-" + strings.ReplaceAll(d, "/", "-")})
+			}
 		}
 	}
 	for _, p := range h.toolchains() {
 		out = append(out, layer{Path: p, Name: "tool" + strings.ReplaceAll(p, "/", "-")})
+	}
+	for i := range out {
+		l := &out[i]
+		l.Base = onRootMount(l.Path)
+		l.ReadOnly = os.Geteuid() != 0 && l.Path != "/usr" && l.Path != "/etc" && !writable(l.Path)
 	}
 	return out
 }

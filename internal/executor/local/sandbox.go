@@ -93,7 +93,7 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 	if err != nil {
 		return nil, err
 	}
-	rec.Groups = h.plan(f.name)
+	rec.Groups = h.plan(f.group())
 	if err := f.write(rec); err != nil {
 		return nil, err
 	}
@@ -144,8 +144,20 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 		Op: opServe, Folder: f.path(), Isolation: rec.Isolation, Dirs: rec.Dirs, Exe: exe, Tools: e.cfg.Tools,
 		Privileged: p.Runtime.Privileged, Network: p.Runtime.Network,
 	}
-	attr := &syscall.SysProcAttr{}
+	attr, files := &syscall.SysProcAttr{}, []*os.File{socket}
 	if rec.Isolation == Sandboxed {
+		if err := f.prepareFolder(); err != nil {
+			return nil, nil, err
+		}
+		o.Layers = e.host.layers()
+		view, err := f.hostView(o.Layers)
+		if err != nil {
+			return nil, nil, fmt.Errorf("show the host's file system: %w", err)
+		}
+		if view != nil {
+			defer func() { _ = view.Close() }()
+			files, o.HostFD = append(files, view), hostFD
+		}
 		if rec.Maps, err = chooseMaps(); err != nil {
 			return nil, nil, err
 		}
@@ -156,7 +168,7 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 		}
 		rec.Maps.apply(attr)
 	}
-	c, err := e.spawn(f, string(p.Job), attr, rec.Groups, h, socket)
+	c, err := e.spawn(f, string(p.Job), attr, rec.Groups, h, files...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,12 +184,10 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 		<-c.ended
 		return nil, nil, err
 	}
-	o.Single = rec.Single
+	o.Single, o.Ordinary = rec.Single, os.Geteuid() != 0
 	tools := toolsDir
-	if rec.Isolation == Sandboxed {
-		o.Layers = e.host.layers()
-	} else {
-		tools = f.path("root" + toolsDir)
+	if rec.Isolation == Plain {
+		tools = f.path("bin")
 	}
 	o.Env = e.host.environ(rec.Dirs, tools, rec.Isolation != Plain)
 	if rec.Isolation == Plain {
@@ -228,7 +238,7 @@ func describe(rt ci.Runtime, rec *record, r *report, state held) string {
 func (e *Executor) removeMapped(ctx context.Context, f folder, m *idMaps) error {
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
 	m.apply(attr)
-	c, err := e.spawn(f, "remove", attr, groups{}, nil, nil)
+	c, err := e.spawn(f, "remove", attr, groups{}, nil)
 	if err != nil {
 		return err
 	}

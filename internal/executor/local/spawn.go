@@ -27,7 +27,7 @@ type child struct {
 
 // spawn starts the first process of a sandbox, detached from this one. It waits
 // for its order before it does anything.
-func (e *Executor) spawn(f folder, job string, attr *syscall.SysProcAttr, g groups, h *hierarchy, socket *os.File) (*child, error) {
+func (e *Executor) spawn(f folder, job string, attr *syscall.SysProcAttr, g groups, h *hierarchy, files ...*os.File) (*child, error) {
 	exe, err := e.exe()
 	if err != nil {
 		return nil, fmt.Errorf("find the sluice binary: %w", err)
@@ -57,13 +57,10 @@ func (e *Executor) spawn(f folder, job string, attr *syscall.SysProcAttr, g grou
 		Dir:         "/",
 		Stdout:      log,
 		Stderr:      log,
-		ExtraFiles:  []*os.File{orderR, reportW, socket},
+		ExtraFiles:  append([]*os.File{orderR, reportW}, files...),
 		SysProcAttr: attr,
 	}
 	attr.Setsid = true
-	if socket == nil {
-		c.cmd.ExtraFiles = c.cmd.ExtraFiles[:2]
-	}
 	if err := c.start(g, h); err != nil {
 		c.close()
 		return nil, err

@@ -9,8 +9,8 @@ import (
 )
 
 // makeDev fills /dev with what every program may expect and nothing else.
-func (o *order) makeDev() error {
-	if err := unix.Mount("tmpfs", "root/dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
+func (o *order) makeDev(*report) error {
+	if err := unix.Mount("tmpfs", newRoot+"/dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
 		return fmt.Errorf("make /dev: %w", err)
 	}
 	devices := []string{"null", "zero", "full", "random", "urandom", "tty"}
@@ -21,33 +21,33 @@ func (o *order) makeDev() error {
 		if _, err := os.Stat("/dev/" + d); err != nil {
 			continue
 		}
-		file, err := os.OpenFile("root/dev/"+d, os.O_CREATE|os.O_WRONLY, 0o666)
+		file, err := os.OpenFile(newRoot+"/dev/"+d, os.O_CREATE|os.O_WRONLY, 0o666)
 		if err != nil {
 			return err
 		}
 		_ = file.Close()
-		if err := bind("/dev/"+d, "root/dev/"+d, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
+		if err := bind("/dev/"+d, newRoot+"/dev/"+d, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 			return err
 		}
 	}
 	for link, to := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
 	} {
-		if err := os.Symlink(to, "root/dev/"+link); err != nil {
+		if err := os.Symlink(to, newRoot+"/dev/"+link); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir("root/dev/shm", 0o777|os.ModeSticky); err != nil {
+	if err := os.Mkdir(newRoot+"/dev/shm", 0o777|os.ModeSticky); err != nil {
 		return err
 	}
-	if err := os.Mkdir("root/dev/pts", 0o755); err != nil {
+	if err := os.Mkdir(newRoot+"/dev/pts", 0o755); err != nil {
 		return err
 	}
 	opts := "newinstance,ptmxmode=0666,mode=0620"
 	if !o.Single {
 		opts += ",gid=5" // tty, on every distribution
 	}
-	if err := unix.Mount("devpts", "root/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, opts); err != nil {
+	if err := unix.Mount("devpts", newRoot+"/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, opts); err != nil {
 		return fmt.Errorf("make /dev/pts: %w", err)
 	}
 	return nil
@@ -62,8 +62,8 @@ var (
 	sysHidden = []string{"firmware", "kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/pstore", "devices/virtual/powercap"}
 )
 
-func (o *order) makeProc() error {
-	err := unix.Mount("proc", "root/proc", "proc", quiet, "")
+func (o *order) makeProc(*report) error {
+	err := unix.Mount("proc", newRoot+"/proc", "proc", quiet, "")
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("mount /proc: %w: this machine covers parts of its own /proc, as containers do; "+
 			"run it with them uncovered (docker run --security-opt systempaths=unconfined), or use isolation %s", err, Plain)
@@ -75,19 +75,19 @@ func (o *order) makeProc() error {
 		return nil
 	}
 	for _, p := range procReadOnly {
-		if err := bindIfThere("root/proc/"+p, "root/proc/"+p, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC); err != nil {
+		if err := bindIfThere(newRoot+"/proc/"+p, newRoot+"/proc/"+p, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC); err != nil {
 			return err
 		}
 	}
-	return o.hide("root/proc/", procHidden)
+	return o.hide(newRoot+"/proc/", procHidden)
 }
 
-func (o *order) makeSys() error {
-	err := bind("/sys", "root/sys", true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+func (o *order) makeSys(*report) error {
+	err := bind("/sys", newRoot+"/sys", true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
 		return err
 	}
-	return o.hide("root/sys/", sysHidden)
+	return o.hide(newRoot+"/sys/", sysHidden)
 }
 
 // hide covers what is there: folders by an empty one, files by /dev/null.
@@ -99,7 +99,7 @@ func (o *order) hide(base string, names []string) error {
 		}
 		source := "/dev/null"
 		if fi.IsDir() {
-			source = "empty"
+			source = emptyDir
 		}
 		if err := bind(source, base+n, false, unix.MOUNT_ATTR_RDONLY); err != nil {
 			return err

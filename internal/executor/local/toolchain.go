@@ -37,8 +37,7 @@ var shown = []string{"usr", "etc", "opt", "bin", "sbin", "lib", "lib32", "lib64"
 
 // keptInVar are the folders of /var that installed software and package managers need.
 var keptInVar = []string{
-	"lib/dpkg", "lib/apt", "lib/rpm", "lib/dnf", "lib/pacman", "lib/apk", "lib/gems", "lib/alternatives",
-	"lib/ghc", "lib/texmf", "lib/ucf", "lib/pam", "lib/python", "lib/xml-core", "lib/sgml-base",
+	"lib/dpkg", "lib/rpm", "lib/dnf", "lib/pacman", "lib/apk", "lib/gems", "lib/alternatives", "lib/ghc", "lib/texmf",
 }
 
 // toolchains lists the folders outside of what a sandbox shows anyway, in which
