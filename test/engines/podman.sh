@@ -25,6 +25,16 @@ start_engine() {
 		cgroup_manager = "cgroupfs"
 		events_logger = "file"
 	CONF
+	# The tests' own registries, which speak plain HTTP.
+	cat >"$state/registries.conf" <<-CONF
+		[[registry]]
+		location = "127.0.0.1:5598"
+		insecure = true
+		[[registry]]
+		location = "127.0.0.1:5599"
+		insecure = true
+	CONF
+	export CONTAINERS_REGISTRIES_CONF=$state/registries.conf
 	export CONTAINERS_CONF=$state/containers.conf
 	launch podman --root "$state/data" --runroot "$state/run" --tmpdir "$state/tmp" system service --time 0 "unix://$socket"
 }

@@ -99,6 +99,10 @@ func (e *Executor) createOptions(r recipe) (client.ContainerCreateOptions, error
 	}, nil
 }
 
+// ownTasks is room for the agent's threads, and for those of the execs that reach
+// it, on top of the job's limit.
+const ownTasks = 32
+
 // limits are the job's as the kernel knows them. CPUs are a quota and not
 // NanoCPUs, which engines refuse above the number that the machine has.
 func limits(r ci.Runtime) container.Resources {
@@ -107,6 +111,7 @@ func limits(r ci.Runtime) container.Resources {
 	if pids <= 0 {
 		pids = DefaultProcesses
 	}
+	pids += ownTasks
 	res := container.Resources{PidsLimit: &pids}
 	if r.CPUs > 0 {
 		res.CPUPeriod = period

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 // dial connects to the agent: through the shared directory, or with an exec.
 func (s *Sandbox) dial(ctx context.Context) (net.Conn, error) {
 	if s.byExec.Load() {
+		if c := s.spare.take(); c != nil {
+			return c, nil
+		}
 		return s.dialExec(ctx)
 	}
 	return dialSocket(ctx, filepath.Join(s.exec.jobDir(s.name), filepath.Base(socketPath)))
@@ -46,6 +50,56 @@ func dialSocket(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
+// spares are connections made ahead. An exec is a process in the container: what
+// a build leaves no room for under its limit of processes cannot be made when it
+// is needed, so a step's are made before the step is started.
+type spares struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// perStep is what following a step takes: its start, its output, its end.
+const perStep = 3
+
+func (p *spares) take() net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.conns) == 0 {
+		return nil
+	}
+	c := p.conns[0]
+	p.conns = p.conns[1:]
+	return c
+}
+
+// fill makes as many connections as are missing, all at once. One that fails is
+// left to whoever needs it.
+func (p *spares) fill(ctx context.Context, dial func(context.Context) (net.Conn, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var wg sync.WaitGroup
+	made := make([]net.Conn, max(0, perStep-len(p.conns)))
+	for i := range made {
+		wg.Go(func() {
+			if c, err := dial(ctx); err == nil {
+				made[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range made {
+		if c != nil {
+			p.conns = append(p.conns, c)
+		}
+	}
+}
+
+func (p *spares) close() {
+	for c := p.take(); c != nil; c = p.take() {
+		_ = c.Close()
+	}
+}
+
 // dialExec runs `sluice agent connect` in the container and speaks through its
 // standard input and output.
 func (s *Sandbox) dialExec(ctx context.Context) (net.Conn, error) {
@@ -69,6 +123,7 @@ func (s *Sandbox) dialExec(ctx context.Context) (net.Conn, error) {
 type execConn struct {
 	net.Conn
 	r      *bufio.Reader
+	begun  bool   // something came on standard output
 	left   int    // of the current frame of standard output
 	stderr []byte // what `agent connect` had to say
 }
@@ -84,6 +139,12 @@ func (c *execConn) Read(p []byte) (int, error) {
 		}
 		size := int(binary.BigEndian.Uint32(head[4:]))
 		if head[0] == 1 {
+			if !c.begun {
+				c.begun = true
+				if err := c.refused(size); err != nil {
+					return 0, err
+				}
+			}
 			c.left = size
 			continue
 		}
@@ -94,6 +155,18 @@ func (c *execConn) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(len(p), c.left)])
 	c.left -= n
 	return n, err
+}
+
+// refused recognises the engine's own words in place of the program's: it could
+// not start the exec, and says so in its stream. No frame of an agent begins so.
+func (c *execConn) refused(size int) error {
+	const words = "OCI runtime"
+	if start, err := c.r.Peek(min(size, len(words))); err != nil || string(start) != words {
+		return nil
+	}
+	text := make([]byte, min(size, 4096))
+	n, _ := io.ReadFull(c.r, text)
+	return fmt.Errorf("the engine can start no process in the container (is it at its limit of processes?): %s", strings.TrimSpace(string(text[:n])))
 }
 
 // keep reads a frame of standard error, and remembers its first part.

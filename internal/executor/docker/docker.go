@@ -40,7 +40,7 @@ type Config struct {
 	// Helper runs a credential helper (docker-credential-NAME) with a verb on its
 	// command line and text on its input, and gives what it prints. Nil = the
 	// helpers that config.json names are not asked.
-	Helper func(ctx context.Context, name, verb, input string) ([]byte, error)
+	Helper func(ctx context.Context, name, verb, input string) ([]byte, error) `json:"-"`
 }
 
 // Executor runs jobs in containers. It is a ci.Executor.

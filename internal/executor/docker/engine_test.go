@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/executor/executortest"
 )
 
 // engineCase is one way to run the tests: an engine, and how files get in.
@@ -70,6 +73,7 @@ var sluiceBinary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	executortest.RunClient(playClient)
 	code := m.Run()
 	if exe, err := sluiceBinary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(exe))
@@ -112,12 +116,9 @@ func busybox(t testing.TB, e *Executor) string {
 	} else if img != nil {
 		return name
 	}
-	path, err := exec.LookPath("busybox")
+	path, err := lookBusybox()
 	if err != nil {
-		t.Skip("busybox is missing: apt-get install busybox-static")
-	}
-	if kind, _ := exec.Command("ldd", path).CombinedOutput(); !strings.Contains(string(kind), "not a dynamic") {
-		t.Skip("busybox is not static: apt-get install busybox-static")
+		t.Skip(err)
 	}
 	exe, err := os.ReadFile(path)
 	if err != nil {
@@ -125,6 +126,33 @@ func busybox(t testing.TB, e *Executor) string {
 	}
 	importTar(t, e, name, busyboxTar(t, exe), "ENV PATH=/bin", "ENV FROM_IMAGE=yes", "USER 1000")
 	return name
+}
+
+// lookBusybox finds a static busybox on this machine.
+func lookBusybox() (string, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", errors.New("busybox is missing: apt-get install busybox-static")
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	if libs, err := f.ImportedLibraries(); err != nil || len(libs) > 0 {
+		return "", fmt.Errorf("busybox is not static (it needs %v): apt-get install busybox-static", libs)
+	}
+	return path, nil
+}
+
+// removeImages makes the engine forget images, if it has them.
+func removeImages(t testing.TB, e *Executor, refs ...string) {
+	t.Helper()
+	for _, r := range refs {
+		if _, err := e.api.ImageRemove(context.Background(), r, client.ImageRemoveOptions{Force: true}); err != nil && unreachable(err) {
+			t.Error(err)
+		}
+	}
 }
 
 func busyboxTar(t testing.TB, exe []byte) []byte {

@@ -17,9 +17,9 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// maxAttempts bounds how often Open starts over when the job's container comes
+// comesAndGoes bounds how long Open starts over when the job's container comes
 // and goes under it.
-const maxAttempts = 5
+const comesAndGoes = 30 * time.Second
 
 // errAgain says that the container that was found is gone now.
 var errAgain = errors.New("the container went away")
@@ -30,17 +30,21 @@ func (e *Executor) Open(ctx context.Context, p ci.Placement) (ci.Sandbox, error)
 	if err := e.check(p); err != nil {
 		return nil, fmt.Errorf("open a container for %s: %w", p.Job, err)
 	}
-	var err error
-	for range maxAttempts {
-		var s *Sandbox
-		if s, err = e.open(ctx, p); err == nil {
+	pause := 5 * time.Millisecond
+	for deadline := time.Now().Add(comesAndGoes); ; pause = min(2*pause, 200*time.Millisecond) {
+		s, err := e.open(ctx, p)
+		if err == nil {
 			return s, nil
 		}
-		if !errors.Is(err, errAgain) {
-			break
+		if !errors.Is(err, errAgain) || time.Now().After(deadline) {
+			return nil, fmt.Errorf("open a container for %s: %w", p.Job, err)
+		}
+		select { // the name is taken before the container can be found, and freed after
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("open a container for %s: %w", p.Job, context.Cause(ctx))
 		}
 	}
-	return nil, fmt.Errorf("open a container for %s: %w", p.Job, err)
 }
 
 // check refuses what no engine could do, before anything is asked of one.
@@ -164,7 +168,7 @@ func (e *Executor) makeOnce(ctx context.Context, r recipe) (*Sandbox, error) {
 	}
 	created, err := e.api.ContainerCreate(ctx, opts)
 	switch {
-	case cerrdefs.IsConflict(err) && strings.Contains(err.Error(), r.name):
+	case err != nil && strings.Contains(err.Error(), r.name) && (cerrdefs.IsConflict(err) || strings.Contains(err.Error(), "already in use")):
 		return nil, errAgain // another Open was faster: find what it made
 	case err != nil && r.files == Bind && notShared(err):
 		return nil, errNotShared

@@ -26,6 +26,7 @@ type Sandbox struct {
 	fresh  bool
 	byExec atomic.Bool // the agent is reached through an exec
 	closed atomic.Bool
+	spare  spares
 }
 
 func (e *Executor) sandbox(id, name, files string, placed ci.Placed) *Sandbox {
@@ -49,6 +50,9 @@ func (s *Sandbox) Dirs() ci.Dirs { return dirs() }
 
 // Start runs a command or finds it; see ci.Sandbox.
 func (s *Sandbox) Start(ctx context.Context, c ci.Command) (ci.Process, error) {
+	if s.byExec.Load() {
+		s.spare.fill(ctx, s.dialExec)
+	}
 	p, err := s.Client.Start(ctx, c)
 	if err != nil {
 		return nil, s.lost(ctx, err)
@@ -181,6 +185,7 @@ func (s *Sandbox) Close(ctx context.Context) error {
 	}
 	shut, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	defer s.spare.close()
 	if err := s.Shutdown(shut); err != nil {
 		// No agent to ask: by force, and here one has to wait.
 		if err := s.exec.remove(ctx, s.id); err != nil {
