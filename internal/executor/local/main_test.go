@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/executor/executortest"
 )
 
 // TestMain lets the test binary be what sluice is to a sandbox: its first process.
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == Argv0 {
 		os.Exit(Main())
 	}
+	executortest.RunClient(client)
 	os.Exit(m.Run())
 }
 

@@ -47,16 +47,17 @@ func (s *Sandbox) Dirs() ci.Dirs { return s.rec.Dirs }
 
 // Start runs a command or finds it; see ci.Sandbox.
 func (s *Sandbox) Start(ctx context.Context, c ci.Command) (ci.Process, error) {
-	if s.rec.Single && c.User != "" {
-		name, _, _ := strings.Cut(c.User, ":")
-		if name != "root" && name != "0" {
-			return nil, fmt.Errorf("run as %q: this sandbox has one user, because the machine lends no others to who runs sluice: "+
-				"install newuidmap and newgidmap (package uidmap) and give that user a range in /etc/subuid and /etc/subgid: %w", c.User, ci.ErrUnavailable)
-		}
-		c.User = ""
+	if name, _, _ := strings.Cut(c.User, ":"); s.rec.Single && name != "" && name != "root" && name != "0" {
+		// The step ends as any that cannot be started: with the reason in its output.
+		c = ci.Command{ID: c.ID, Shell: "sh", Env: append(c.Env, "SLUICE_USER="+c.User), Script: oneUser}
 	}
 	return s.Client.Start(ctx, c)
 }
+
+// oneUser is what a command run as another user comes to where there is none.
+const oneUser = `echo "sluice: cannot run as $SLUICE_USER: this sandbox has one user, because this machine lends no others to who runs sluice.` +
+	` Install newuidmap and newgidmap (package uidmap) and give that user a range in /etc/subuid and /etc/subgid." >&2
+exit 126`
 
 // Usage so far, by the sandbox's cgroups; zero where there are none.
 func (s *Sandbox) Usage(context.Context) (ci.Usage, error) { return s.rec.Groups.usage(), nil }
@@ -273,13 +274,13 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 	if err := rec.Process.kill(ctx); err != nil {
 		return err
 	}
-	if rec.Isolation == Plain {
-		if err := killMarked(ctx, f); err != nil {
-			return err
-		}
-	}
 	if err := rec.Groups.kill(ctx); err != nil {
 		return err
+	}
+	if rec.Isolation == Plain && len(rec.Groups.all()) == 0 {
+		if err := killMarked(ctx, f); err != nil { // a cgroup forgets nobody; without one, the mark must do
+			return err
+		}
 	}
 	if err := rec.Groups.remove(ctx); err != nil {
 		return err
