@@ -127,6 +127,7 @@ func TestBareScript(t *testing.T) {
 		`echo \# \' x`:             `echo \# \' x`,
 		"cat <<E\nsource x\nE\nok": "cat <<E\n        \n \nok",
 		"cat <<-'E'\n\t[[\n\tE\n":  "cat <<-' '\n   \n  \n",
+		"echo \"a\\\nb\" c":        "echo \"  \n \" c",
 		"cat <<<word":              "cat <<<word",
 	} {
 		if got := bareScript(in); got != want {

@@ -83,7 +83,7 @@ func checkPlaces(t *testing.T, def ci.Definition, ps ci.Problems) {
 		if p.Line < 1 || p.Line > len(lines) || p.Col < 0 || p.Col > utf8.RuneCountInString(lines[p.Line-1])+1 {
 			t.Fatalf("%s is outside the file", p)
 		}
-		if p.Message == "" || strings.Contains(p.Message, "%!") {
+		if p.Message == "" || strings.Contains(p.Message, "%!") && !bytes.Contains(toUTF8(def.Text), []byte("%!")) {
 			t.Fatalf("bad message %q", p.Message)
 		}
 	}
@@ -95,7 +95,8 @@ func FuzzCompile(f *testing.F) {
 	}
 	for _, s := range []string{
 		"a: &a [*a]", "batch:", "<<: &x {<<: [*x, *x]}", "\xff\xfev\x00", "version: 0.2\nphases: &p {build: {<<: *p}}",
-		"version: 0.2\nphases: {build: {commands: [\"\\0\"]}}", "? {a: b}\n: c", "--- !!map {}\n--- x", "%YAML 1.1\n---\nversion: 0.2",
+		"version: 0.2\nphases: {build: {commands: [\"\\0\"]}}", "? {a: b}\n: c", "--- !!map {}\n--- x", "a:\r......!e\n---\n--- x", // a lone CR ends a line for YAML alone
+		"%YAML 1.1\n---\nversion: 0.2",
 	} {
 		f.Add([]byte(s), true)
 	}

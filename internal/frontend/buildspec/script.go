@@ -60,8 +60,7 @@ func blankDouble(b []byte, i int) int {
 	for i < len(b) && b[i] != '"' {
 		switch {
 		case b[i] == '\\' && i+1 < len(b):
-			b[i], b[i+1] = ' ', ' '
-			i += 2
+			i = blank(b, i, func(j int) bool { return j == i+2 })
 		case b[i] == '$' && i+1 < len(b) && b[i+1] == '{':
 			for i < len(b) && b[i] != '}' {
 				i++

@@ -44,7 +44,7 @@ func parse(ns *notes, path string, text []byte) (*yaml.Node, []int) {
 	}
 	// CodeBuild reads the first document and never looks at what follows.
 	if err := loader.Load(&more); err == nil && len(more.Content) > 0 {
-		ns.add(ci.Pos{File: path, Line: more.Line, Col: more.Column}, ci.Warning, "only the first YAML document of a buildspec is read: what follows this \"---\" has no effect")
+		ns.add(clamp(ci.Pos{File: path, Line: more.Line, Col: more.Column}, widths), ci.Warning, "only the first YAML document of a buildspec is read: what follows this \"---\" has no effect")
 	}
 	return doc.Content[0], widths
 }
