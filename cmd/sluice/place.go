@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/executor/docker"
 	"github.com/sluice-ci/sluice/internal/executor/local"
+	"github.com/sluice-ci/sluice/internal/image"
 )
 
 // placer picks the executor of a job and settles what its runtime leaves open.
@@ -62,7 +64,7 @@ func (p *placer) pick(ctx context.Context, r ci.Runtime) (ci.Executor, ci.Runtim
 	case "local":
 		return p.onHost(r, "")
 	case "docker":
-		return p.inEngine(r)
+		return p.inEngine(ctx, r)
 	case "", "auto":
 	default:
 		return nil, r, fmt.Errorf("there is no executor %q: want local or docker: %w", r.Executor, ci.ErrInvalid)
@@ -75,9 +77,13 @@ func (p *placer) pick(ctx context.Context, r ci.Runtime) (ci.Executor, ci.Runtim
 		_, err = d.Probe(ctx)
 	}
 	if err != nil {
+		return p.onHost(r, "no container engine answers ("+err.Error()+")")
+	}
+	e, in, err := p.inEngine(ctx, r)
+	if errors.Is(err, errNotBuilt) {
 		return p.onHost(r, err.Error())
 	}
-	return p.inEngine(r)
+	return e, in, err
 }
 
 // onHost places a job on this machine itself. why says what stands in the way of
@@ -89,7 +95,7 @@ func (p *placer) onHost(r ci.Runtime, why string) (ci.Executor, ci.Runtime, erro
 	}
 	if wanted != "" {
 		if why != "" {
-			why = ", because no container engine answers (" + why + "); --executor docker makes this an error"
+			why = ", because " + why + "; --executor docker makes this an error"
 		}
 		p.tell("warning: " + wanted + " is not used: the build runs on this machine's own programs" + why)
 	}
@@ -97,7 +103,10 @@ func (p *placer) onHost(r ci.Runtime, why string) (ci.Executor, ci.Runtime, erro
 	return p.local(), r, nil
 }
 
-func (p *placer) inEngine(r ci.Runtime) (ci.Executor, ci.Runtime, error) {
+// errNotBuilt says that an environment of ours is wanted that is not there yet.
+var errNotBuilt = errors.New("it is not built yet")
+
+func (p *placer) inEngine(ctx context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) {
 	d, err := p.docker()
 	if err != nil {
 		return nil, r, err
@@ -106,7 +115,29 @@ func (p *placer) inEngine(r ci.Runtime) (ci.Executor, ci.Runtime, error) {
 	if r.Image == "" && r.Dockerfile == "" {
 		return nil, r, fmt.Errorf("the docker executor needs an image: name one with --image, such as --image debian:12, or --dockerfile: %w", ci.ErrInvalid)
 	}
+	ref, note := image.Resolve(r.Image)
+	if note != "" {
+		p.tell("note: " + note)
+	}
+	if ref == image.Standard || ref == image.Minimal {
+		if _, err := d.ImageInfo(ctx, ref); errors.Is(err, ci.ErrNotFound) {
+			return nil, r, fmt.Errorf("environment %s: %w: build it with 'sluice env build %s': %w", ref, errNotBuilt, ref, ci.ErrNotFound)
+		}
+	}
+	r.Image = ref
 	return d, r, nil
+}
+
+// computeSize gives the limits of a runtime's compute type; zero for none.
+func computeSize(r ci.Runtime) (cpus float64, memory int64, err error) {
+	if r.Size == "" {
+		return 0, 0, nil
+	}
+	cpus, memory, ok := image.Size(r.Size, r.Type)
+	if !ok {
+		return 0, 0, fmt.Errorf("size %q is no compute type: want BUILD_GENERAL1_SMALL, _MEDIUM, _LARGE, _XLARGE or _2XLARGE, or BUILD_LAMBDA_1GB to _10GB: %w", r.Size, ci.ErrInvalid)
+	}
+	return cpus, memory, nil
 }
 
 func (p *placer) tell(text string) {

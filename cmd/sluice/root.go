@@ -55,6 +55,7 @@ func wrapArgs(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil && cmd.HasSubCommands() {
 		check = unknownCommand
+		cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() } // or cobra would not look at the arguments
 	}
 	if check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {

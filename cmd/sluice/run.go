@@ -96,45 +96,31 @@ func userName(lookup func(string) (string, bool)) string {
 	return "local"
 }
 
-// given is the ci.SecretSource of the secrets of the command line. It remembers
-// what others found, because texts of Sluice's own must not show them either.
-type given struct {
-	values map[string]string
-	next   ci.SecretSource // nil = nobody
+// heard is a source of secrets that remembers what it found, because texts of
+// Sluice's own must not show it either.
+type heard struct {
+	ci.SecretSource
 
 	mu    sync.Mutex
 	known []string
 }
 
 // Lookup is ci.SecretSource's.
-func (g *given) Lookup(ctx context.Context, kind ci.VariableKind, ref string) (string, error) {
-	value, err := g.find(ctx, kind, ref)
+func (h *heard) Lookup(ctx context.Context, kind ci.VariableKind, ref string) (string, error) {
+	value, err := h.SecretSource.Lookup(ctx, kind, ref)
 	if err == nil && value != "" {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.known = append(g.known, value)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.known = append(h.known, value)
 	}
 	return value, err
 }
 
-func (g *given) find(ctx context.Context, kind ci.VariableKind, ref string) (string, error) {
-	if kind == ci.LocalSecret {
-		if value, ok := g.values[ref]; ok {
-			return value, nil
-		}
-		return "", fmt.Errorf("secret %s was not given; give it with --secret %s: %w", ref, ref, ci.ErrNotFound)
-	}
-	if g.next == nil {
-		return "", fmt.Errorf("%s %s: no source of secrets is set up: %w", kind, ref, ci.ErrUnavailable)
-	}
-	return g.next.Lookup(ctx, kind, ref)
-}
-
 // hide masks the secrets in a text.
-func (g *given) hide(text string) string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, secret := range g.known {
+func (h *heard) hide(text string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, secret := range h.known {
 		if len(secret) >= shortestMask {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

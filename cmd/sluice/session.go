@@ -36,7 +36,7 @@ type session struct {
 	engine  *engine.Engine
 	runner  *runner.Runner
 	placer  *placer
-	secrets *given
+	secrets *heard
 	claim   *claim
 	screen  *screen
 
@@ -74,7 +74,7 @@ func newSession(f *runFlags, req *request, env environment) (s *session, err err
 	}
 	s.fetcher = source.New(source.Options{Cache: filepath.Join(env.home, "git"), Exclude: []string{req.output}})
 	s.engine = engine.New(engine.Config{Store: s.journal, Fronts: frontEnds(), Fetcher: s.fetcher})
-	s.secrets = &given{values: req.secrets, next: secretChain(env)}
+	s.secrets = &heard{SecretSource: secretChain(req.secrets, env)}
 	s.placer = newPlacer(env.home, s.warn)
 	s.placer.note = s.noteSandbox
 	s.screen = newScreen(f, env, s.secrets.hide)

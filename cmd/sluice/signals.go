@@ -11,17 +11,22 @@ import (
 
 // onSignals stops the build when the user or the machine wants it: the first
 // signal cancels it, the second ends everything of it at once, the third ends
-// this process as it stands. The answer ends the watch.
+// this process as it stands. A reader that went away (SIGPIPE) cancels it too, or
+// a build would be left behind by `sluice run | head`. The answer ends the watch.
 func (s *session) onSignals(ctx context.Context) (undo func()) {
 	got := make(chan os.Signal, 3)
-	signal.Notify(got, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(got, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	done := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for n := 1; ; n++ {
+		for n := 0; ; {
 			select {
-			case <-got:
+			case sig := <-got:
+				if sig == syscall.SIGPIPE && n > 0 {
+					continue // every further line brings one
+				}
+				n++
 			case <-done:
 				return
 			}

@@ -101,19 +101,30 @@ func (t *Text) failedStep(ctx context.Context, of string, s *ci.StepRun, e Endin
 		title += " …"
 	}
 	t.line("", t.paint(red, "✗ "+of+string(s.Phase)+": ")+t.paint(bold, printable(title)))
+	lines := tail(ctx, e.Logs, s.ID)
 	why := verdict(s.Status)
 	if s.Exit != nil && s.Exit.Code != 0 {
 		why = exitText(s.Exit)
+	}
+	message := ""
+	if len(s.Contexts) > 0 {
+		message = oneLine(t.look.Hide(s.Contexts[0].Message))
 	}
 	where := ""
 	if s.Pos.Line > 0 {
 		where = place(s.Pos) + ": "
 	}
-	t.line("", "  "+t.paint(bold, where)+t.paint(red, why))
-	if len(s.Contexts) > 0 && (s.Status != ci.Failed || s.Kind == ci.KindAction || (s.Exit != nil && s.Exit.OOM)) {
-		t.line("", "  "+oneLine(t.look.Hide(s.Contexts[0].Message)))
+	if s.Kind == ci.KindAction && message != "" {
+		why, message = message, ""
+		if n := len(lines); n > 0 && string(lines[n-1]) == why {
+			lines = lines[:n-1]
+		}
 	}
-	for _, l := range tail(ctx, e.Logs, s.ID) {
+	t.line("", "  "+t.paint(bold, where)+t.paint(red, why))
+	if message != "" && (s.Status != ci.Failed || (s.Exit != nil && s.Exit.OOM)) {
+		t.line("", "  "+message)
+	}
+	for _, l := range lines {
 		t.buf.WriteString("  " + t.paint(dim, "│ "))
 		t.buf.Write(l)
 		if t.look.Colour && bytes.IndexByte(l, '\x1b') >= 0 {
