@@ -14,7 +14,7 @@ var keptInHome = []string{
 	".pyenv", ".rbenv", ".nodenv", ".goenv", ".phpenv", ".jenv", ".nvm", ".rustup", ".cargo/bin", ".volta", ".bun",
 	".deno/bin", ".fnm", ".ghcup", ".opam", ".sdkman/candidates", ".asdf", ".jbang/bin", ".nix-profile",
 	".local/bin", ".local/pipx", ".local/share/pipx", ".local/share/mise/installs", ".local/share/mise/shims", ".local/share/fnm",
-	".local/share/uv/python", ".local/share/uv/tools", "go/bin",
+	".local/share/uv/python", ".local/share/uv/tools", "go/bin", "sdk",
 }
 
 // homeVariables name a folder of keptInHome that its tools look for below HOME,
