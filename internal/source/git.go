@@ -227,12 +227,12 @@ func parseLocation(location string) (r remote, user, password string, err error)
 		}
 		return parseURL(u, bad)
 	}
-	if host, _, ok := strings.Cut(location, ":"); ok && !strings.Contains(host, "/") {
+	if host, path, ok := strings.Cut(location, ":"); ok && !strings.Contains(host, "/") {
 		_, name, at := strings.Cut(host, "@")
 		if !at {
 			name = host
 		}
-		if strings.HasPrefix(location[len(host):], "::") || host == "" || name == "" || name[0] == '-' {
+		if host == "" || name == "" || name[0] == '-' || path == "" || path[0] == '-' || path[0] == ':' {
 			return bad("use https://, ssh:// or a path")
 		}
 		return remote{url: location}, "", "", nil // host:path, over ssh

@@ -1,0 +1,224 @@
+package source
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+const crashEnv = "SLUICE_SOURCE_TEST"
+
+// TestFetchProcess is not a test of its own: TestKilledFetch runs it as the process to kill.
+func TestFetchProcess(t *testing.T) {
+	args := strings.Split(os.Getenv(crashEnv), "\n")
+	if len(args) != 2 {
+		t.SkipNow()
+	}
+	f := New(Options{Cache: args[0], Git: "git"})
+	src := gitSource(args[1], "main")
+	if err := f.Archive(t.Context(), src, resolve(t, f, src), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stallingGit is a git whose fetch, half done, tells a pipe and waits for another.
+func stallingGit(t *testing.T, dir string) (path, half, goOn string) {
+	t.Helper()
+	path, half, goOn = filepath.Join(dir, "git"), filepath.Join(dir, "half"), filepath.Join(dir, "on")
+	if out, err := exec.Command("mkfifo", half, goOn).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, `#!/bin/sh
+if [ "$1" = fetch ]; then
+	mkdir -p "$GIT_DIR/refs/heads"
+	echo junk > "$GIT_DIR/objects/pack/tmp_pack_junk"
+	: > "$GIT_DIR/packed-refs.lock"
+	: > "$GIT_DIR/refs/heads/main.lock"
+	echo half > `+half+`
+	read x < `+goOn+`
+	exit 1
+fi
+exec `+real+` "$@"
+`)
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path, half, goOn
+}
+
+// Killed in the middle of a fetch: while its git lives on nobody else touches
+// the mirror; then it is as good as new.
+func TestKilledFetch(t *testing.T) {
+	t.Parallel()
+	dir, cache := newRepo(t), t.TempDir()
+	src := gitSource(dir, "main")
+	tools := t.TempDir()
+	path, half, goOn := stallingGit(t, tools)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFetchProcess$")
+	cmd.Env = append(os.Environ(), crashEnv+"="+cache+"\n"+dir, "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(half); err != nil { // blocks until the fetch is under way
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+
+	f := New(Options{Cache: cache})
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, ci.ErrTimedOut)
+	defer cancel()
+	if _, err := f.Resolve(ctx, src); !errors.Is(err, ci.ErrTimedOut) {
+		t.Errorf("while the orphan runs: got %v, want to wait for it", err)
+	}
+	if err := os.WriteFile(goOn, []byte("on\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c := resolve(t, f, src)
+	if got := checkout(t, f, src, c); gitIn(t, got, "status", "--porcelain") != "" {
+		t.Error("the checkout is not clean")
+	}
+	left, err := filepath.Glob(filepath.Join(cache, "git/*/objects/pack/tmp_*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Two processes, killed at any time, over and over, on one mirror.
+func TestKilledAnyTime(t *testing.T) {
+	t.Parallel()
+	dir, cache := newRepo(t), t.TempDir()
+	f := New(Options{Cache: cache})
+	for i := range 6 {
+		put(t, filepath.Join(dir, "README"), strings.Repeat("line\n", i))
+		commit(t, dir, "More")
+		var cmds []*exec.Cmd
+		for range 2 {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestFetchProcess$", "-test.v")
+			cmd.Env = append(os.Environ(), crashEnv+"="+cache+"\n"+dir)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil { // it has begun
+				t.Fatal(err)
+			}
+			cmds = append(cmds, cmd)
+		}
+		kill := time.NewTimer(time.Duration(rand.IntN(40)) * time.Millisecond)
+		<-kill.C
+		for _, cmd := range cmds {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+		src := gitSource(dir, "main")
+		if err := f.Archive(t.Context(), src, resolve(t, f, src), io.Discard); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
+// What the environment says to git is not obeyed, and what we say is.
+func TestEnvironmentDoesNotLeak(t *testing.T) {
+	dir := newRepo(t)
+	ran := filepath.Join(t.TempDir(), "ran")
+	hooks := t.TempDir()
+	put(t, filepath.Join(hooks, "post-checkout"), "#!/bin/sh\ntouch "+ran+"\n")
+	put(t, filepath.Join(hooks, "reference-transaction"), "#!/bin/sh\ntouch "+ran+"\n")
+	for _, h := range []string{"post-checkout", "reference-transaction"} {
+		if err := os.Chmod(filepath.Join(hooks, h), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	global := filepath.Join(t.TempDir(), "gitconfig")
+	put(t, global, "[core]\n\thooksPath = "+hooks+"\n\tautocrlf = true\n[url \"/nowhere/\"]\n\tinsteadOf = /\n")
+	for name, value := range map[string]string{
+		"GIT_CONFIG_GLOBAL": global, "GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere", "GIT_INDEX_FILE": "/nowhere/i",
+		"GIT_OBJECT_DIRECTORY": "/nowhere/o", "GIT_SSH_COMMAND": "touch " + ran, "GIT_TRACE": ran, "GIT_CONFIG_PARAMETERS": "'core.autocrlf=true'",
+		"HOME": filepath.Dir(global), "XDG_CONFIG_HOME": filepath.Dir(global),
+	} {
+		t.Setenv(name, value)
+	}
+	f := New(Options{Cache: filepath.Join(hooks, "cache")})
+	src := gitSource(dir, "main")
+	files, _ := archive(t, f, src, resolve(t, f, src))
+	if got := files["README"].text; got != "hello\n" {
+		t.Errorf("README holds %q", got)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the environment made git run or write something")
+	}
+}
+
+func TestNoGit(t *testing.T) {
+	t.Parallel()
+	dir := newRepo(t)
+	f := New(Options{Cache: t.TempDir(), Git: "no-such-git"})
+	if c, err := f.Resolve(t.Context(), ci.Source{Type: TypeDirectory, Location: dir}); err != nil || c.Hash == "" || c.Subject != "First words" {
+		t.Errorf("directory: got %+v, %v", c, err)
+	}
+	if _, err := f.Resolve(t.Context(), gitSource(dir, "main")); !errors.Is(err, ci.ErrUnavailable) || !strings.Contains(err.Error(), "install") {
+		t.Errorf("git: got %v", err)
+	}
+}
+
+func FuzzParseVersion(f *testing.F) {
+	for _, s := range []string{"", "main", "pr/1", "refs/heads/x^{" + strings.Repeat("a", 40) + "}", "-x", "a..b", "abcdef1", "x^{", "refs/", "a/.b", "v1.0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := parseVersion(s)
+		if err != nil {
+			if !errors.Is(err, ci.ErrInvalid) {
+				t.Fatalf("got %v", err)
+			}
+			return
+		}
+		if v.hash != "" && !isHash(v.hash) || v.hash == "" && len(v.refs) == 0 {
+			t.Fatalf("%q became %+v", s, v)
+		}
+		for _, ref := range v.refs {
+			if ref != "HEAD" && !strings.HasPrefix(ref, "refs/") || strings.ContainsAny(ref, " \n\x00*?[:^~\\") {
+				t.Fatalf("%q became %+v", s, v)
+			}
+		}
+	})
+}
+
+func FuzzParseLocation(f *testing.F) {
+	for _, s := range []string{"", "/a", "../a", "https://u:p@h/x", "ssh://git@h:22/x", "git@h:o/r", "ext::sh -c x", "-x", "file:///x", "a:b", "http://[::1]/x", "x://", "ext:", "h:-x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, _, password, err := parseLocation(s)
+		if err != nil {
+			return
+		}
+		if r.url == "" || r.url[0] == '-' || strings.ContainsAny(r.url, "\n\r\x00") || r.local != filepath.IsAbs(r.url) {
+			t.Fatalf("%q became %+v", s, r)
+		}
+		if strings.Contains(strings.SplitN(r.url, "/", 2)[0], "::") {
+			t.Fatalf("%q became %+v", s, r)
+		}
+		if len(password) > 8 && strings.Contains(r.url, password) {
+			t.Fatalf("%q keeps its password: %+v", s, r)
+		}
+	})
+}
