@@ -13,8 +13,8 @@ import (
 // mount instead of a dozen is worth it, because each costs an RCU grace period to
 // remove. The answer is a detached mount; nil, where the machine refuses, leaves
 // an overlay for each folder to the sandbox itself.
-func (f folder) hostView(layers []layer) (*os.File, error) {
-	if os.Geteuid() != 0 {
+func (e *Executor) hostView(f folder, layers []layer) (*os.File, error) {
+	if os.Geteuid() != 0 || e.separate {
 		return nil, nil
 	}
 	upper, work := f.path("upper", "host"), f.path("work", "host")

@@ -44,6 +44,8 @@ type Executor struct {
 	host *host
 
 	groups func() (*hierarchy, error) // the machine's cgroups, read once
+
+	separate bool // an overlay for each folder, as where the host's root cannot be one
 }
 
 // New gives an executor with its state below c.Root. It touches nothing yet.

@@ -60,7 +60,7 @@ func (o *order) buildRoot(r *report) error {
 		return fmt.Errorf("take the mounts apart from the host's: %w", err)
 	}
 	for _, step := range []func(*report) error{
-		o.makeSkeleton, o.showHost, o.bindWork, o.showTools, o.makeDev, o.makeProc, o.makeSys, o.showSockets,
+		o.makeSkeleton, o.bindWork, o.showHost, o.showTools, o.makeDev, o.makeProc, o.makeSys, o.showSockets,
 	} {
 		if err := step(r); err != nil {
 			return err
@@ -151,6 +151,11 @@ func (o *order) showHost(r *report) error {
 	for _, l := range o.Layers {
 		var err error
 		target := newRoot + l.Path
+		if within(l.Path, "/tmp") { // which covers the skeleton's
+			if err := os.MkdirAll(target, 0o755); err != nil {
+				return err
+			}
+		}
 		switch {
 		case base && l.Base:
 			overlays++

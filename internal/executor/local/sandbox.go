@@ -151,7 +151,7 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 			return nil, nil, err
 		}
 		o.Layers = e.host.layers()
-		view, err := f.hostView(o.Layers)
+		view, err := e.hostView(f, o.Layers)
 		if err != nil {
 			return nil, nil, fmt.Errorf("show the host's file system: %w", err)
 		}
