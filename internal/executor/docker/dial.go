@@ -158,15 +158,17 @@ func (c *execConn) Read(p []byte) (int, error) {
 }
 
 // refused recognises the engine's own words in place of the program's: it could
-// not start the exec, and says so in its stream. No frame of an agent begins so.
+// not start the exec, or lost its container, and says so in the program's stream.
+// An agent's frame has its length after its first byte, and never one so long
+// that it begins with a character.
 func (c *execConn) refused(size int) error {
-	const words = "OCI runtime"
-	if start, err := c.r.Peek(min(size, len(words))); err != nil || string(start) != words {
+	start, err := c.r.Peek(min(size, 2))
+	if err != nil || len(start) < 2 || start[1] < ' ' {
 		return nil
 	}
 	text := make([]byte, min(size, 4096))
 	n, _ := io.ReadFull(c.r, text)
-	return fmt.Errorf("the engine can start no process in the container (is it at its limit of processes?): %s", strings.TrimSpace(string(text[:n])))
+	return fmt.Errorf("the engine can start no process in the container: %s", strings.TrimSpace(string(text[:n])))
 }
 
 // keep reads a frame of standard error, and remembers its first part.
