@@ -86,13 +86,15 @@ type StepRun struct {
 	Contexts []PhaseContext `json:"contexts,omitempty"`
 	Note     string         `json:"note,omitempty"` // what came of it, in a few words: "312 files, 4.1 MB"
 	// What the step brought about, recorded with it so that a restart has it.
-	Artifacts []Artifact       `json:"artifacts,omitempty"`
-	Reports   []Report         `json:"reports,omitempty"`
-	Cache     []CacheUse       `json:"cache,omitempty"`
-	Exports   []Variable       `json:"exportedVariables,omitempty"`
-	Versions  []RuntimeVersion `json:"versions,omitempty"`
-	Started   time.Time        `json:"started"`
-	Ended     time.Time        `json:"ended,omitzero"`
+	Artifacts   []Artifact       `json:"artifacts,omitempty"`
+	Reports     []Report         `json:"reports,omitempty"`
+	Cache       []CacheUse       `json:"cache,omitempty"`
+	Exports     []Variable       `json:"exportedVariables,omitempty"`
+	Versions    []RuntimeVersion `json:"versions,omitempty"`
+	Environment *Placed          `json:"environment,omitempty"`
+	Usage       *Usage           `json:"usage,omitempty"`
+	Started     time.Time        `json:"started"`
+	Ended       time.Time        `json:"ended,omitzero"`
 }
 
 // PhaseContext is CodeBuild's {statusCode, message} of a phase; codebuild.md 1.9.

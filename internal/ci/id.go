@@ -3,7 +3,6 @@ package ci
 import (
 	"crypto/rand"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -95,11 +94,14 @@ func (s StepID) Path() string {
 	return parts[2]
 }
 
-var jobName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-
 // CheckJobName refuses names that could not be part of an ID.
 func CheckJobName(name string) error {
-	if !jobName.MatchString(name) {
+	ok := name != "" && len(name) <= 128 && name[0] != '-' && name[0] != '.'
+	for i := range len(name) {
+		c := name[i]
+		ok = ok && (c == '_' || c == '-' || c == '.' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+	}
+	if !ok {
 		return fmt.Errorf("job name %q: want letters, digits, '_', '-' and '.', at most 128: %w", name, ErrInvalid)
 	}
 	return nil

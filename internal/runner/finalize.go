@@ -11,12 +11,10 @@ import (
 // what it used. Trouble here does not fail a build that succeeded, but for what
 // the desk does not take.
 func (j *job) finalize(ctx context.Context, ok, upload bool) error {
-	// A job that was stopped or timed out is still finalized.
-	keep := context.WithoutCancel(ctx)
-	if ctx.Err() != nil && !stopping(context.Cause(ctx)) {
+	if left(ctx) {
 		return &deskError{errLeft}
 	}
-	if _, err := j.phase(keep, ci.PhaseFinalizing, func(ctx context.Context, _ *ci.StepRun) error {
+	if _, err := j.phase(ctx, ci.PhaseFinalizing, func(ctx context.Context, _ *ci.StepRun) error {
 		if !ok || j.sandbox == nil || j.result.Status == ci.Errored {
 			return nil
 		}
@@ -32,17 +30,23 @@ func (j *job) finalize(ctx context.Context, ok, upload bool) error {
 	}); err != nil {
 		return err
 	}
-	if j.sandbox != nil {
-		if usage, err := j.sandbox.Usage(keep); err == nil {
-			j.result.Usage = usage
-		}
-	}
 	s := ci.StepRun{ID: j.a.Run.ID.Step(string(ci.PhaseCompleted)), Kind: ci.KindPhase, Phase: ci.PhaseCompleted, Started: j.r.cfg.Now()}
-	if done, err := j.begin(keep, &s); err != nil || done {
+	done, err := j.begin(ctx, &s)
+	if err != nil {
 		return err
 	}
+	if done {
+		j.recall(&s)
+		return nil
+	}
+	if j.sandbox != nil {
+		if usage, err := j.sandbox.Usage(ctx); err == nil { // not measured is not said
+			s.Usage = &usage
+		}
+	}
+	j.recall(&s)
 	s.Status, s.Ended = ci.Succeeded, s.Started
-	return j.finish(keep, &s)
+	return j.finish(ctx, &s)
 }
 
 // upload collects reports and artifacts. Both are tried also when the build

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -42,10 +43,11 @@ func (j *job) fail(s ci.Status, reason string) {
 	}
 }
 
-// run takes the job through its phases; the outcome is in j.result. An error
-// means that the desk does not take what is told, so nothing can be said.
-func (j *job) run(ctx context.Context) error {
-	defer j.close(ctx)
+// run takes the job through its phases; the outcome is in j.result. ctx ends when
+// the job is to stop, process only when the whole process is: a job that was
+// stopped is still finalized. An error means that the desk does not take what is
+// told, so nothing can be said.
+func (j *job) run(process, ctx context.Context) error {
 	upload := true
 	ok, err := j.phase(ctx, ci.PhaseProvisioning, j.provision)
 	if err != nil {
@@ -53,6 +55,11 @@ func (j *job) run(ctx context.Context) error {
 	}
 	if ok {
 		if ok, err = j.phase(ctx, ci.PhaseDownloadSource, j.download); err != nil {
+			return err
+		}
+	}
+	if ok {
+		if ok, err = j.regain(ctx); err != nil {
 			return err
 		}
 	}
@@ -66,7 +73,30 @@ func (j *job) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return j.finalize(ctx, ok, upload)
+	return j.finalize(process, ok, upload)
+}
+
+// regain gets back what an earlier process had in memory and no record holds:
+// the sandbox and the secrets. When the job was finalized already, nothing more
+// is needed from them, and a sandbox that is gone is no loss.
+func (j *job) regain(ctx context.Context) (bool, error) {
+	var err error
+	if j.sandbox == nil {
+		err = j.open(ctx, io.Discard)
+	}
+	if s := j.a.Run.Step(j.a.Run.ID.Step(string(ci.PhaseFinalizing))); s != nil && s.Status.Done() {
+		return true, nil
+	}
+	if err == nil && j.env == nil {
+		err = j.variables(ctx)
+	}
+	if fatal(ctx, err) {
+		return false, &deskError{err}
+	}
+	if err != nil {
+		j.fail(ci.Errored, err.Error())
+	}
+	return err == nil, nil
 }
 
 // commands goes through the four phases that hold commands, as the transitions
@@ -146,8 +176,14 @@ func (j *job) recall(s *ci.StepRun) {
 	j.result.Reports = append(j.result.Reports, s.Reports...)
 	j.result.Cache = append(j.result.Cache, s.Cache...)
 	j.result.Exports = append(j.result.Exports, s.Exports...)
+	if s.Environment != nil {
+		j.result.Environment = *s.Environment
+	}
 	if len(s.Versions) > 0 {
 		j.result.Environment.Versions = s.Versions
+	}
+	if s.Usage != nil {
+		j.result.Usage = *s.Usage
 	}
 	if s.Kind == ci.KindCommand {
 		j.entered = true
@@ -205,16 +241,10 @@ func failf(code, format string, args ...any) error {
 	return &failure{code: code, err: fmt.Errorf(format, args...)}
 }
 
-// close ends the sandbox unless somebody wants to keep it, or the process is
-// only being stopped and the next one will go on in it.
+// close ends the sandbox unless somebody wants to keep it. It is called when the
+// end of the job is recorded: until then a new process would need the sandbox.
 func (j *job) close(ctx context.Context) {
-	if j.sandbox == nil {
-		return
-	}
-	if ctx.Err() != nil && !stopping(context.Cause(ctx)) {
-		return
-	}
-	if j.r.cfg.Keep != nil && j.r.cfg.Keep(j.result, j.sandbox) {
+	if j.sandbox == nil || (j.r.cfg.Keep != nil && j.r.cfg.Keep(j.result, j.sandbox)) {
 		return
 	}
 	if err := j.sandbox.Close(context.WithoutCancel(ctx)); err != nil {
@@ -222,8 +252,8 @@ func (j *job) close(ctx context.Context) {
 	}
 }
 
-// stopping tells an end that was meant for the job from one that was meant for
-// the process.
-func stopping(cause error) bool {
-	return !errors.Is(cause, context.Canceled)
+// left says that the process is being stopped, and not the job: what runs in the
+// sandbox is left to the next process.
+func left(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled)
 }

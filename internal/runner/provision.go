@@ -16,14 +16,11 @@ func (j *job) provision(ctx context.Context, _ *ci.StepRun) error {
 		if err := j.open(ctx, log); err != nil {
 			return err
 		}
-		s.Note = placedText(j.sandbox.Placed())
+		placed := j.sandbox.Placed()
+		s.Note, s.Environment = placedText(placed), &placed
 		return nil
 	}
-	err := j.action(ctx, ci.PhaseProvisioning, "sandbox", "Provision the environment", work)
-	if err == nil && j.sandbox == nil { // done by an earlier process: find it
-		err = j.open(ctx, io.Discard)
-	}
-	return err
+	return j.action(ctx, ci.PhaseProvisioning, "sandbox", "Provision the environment", work)
 }
 
 func (j *job) open(ctx context.Context, log io.Writer) error {
@@ -41,7 +38,6 @@ func (j *job) open(ctx context.Context, log io.Writer) error {
 		return placeError(err)
 	}
 	j.sandbox = sandbox
-	j.result.Environment = sandbox.Placed()
 	logLine(log, "%s", placedText(sandbox.Placed()))
 	if sandbox.Fresh() && j.a.Began && j.touched() {
 		return errors.New("lost: the sandbox is gone in which the job had begun; start the build again")
@@ -92,6 +88,11 @@ func placedText(p ci.Placed) string {
 
 // download gets the source, the variables and the cache into the sandbox.
 func (j *job) download(ctx context.Context, _ *ci.StepRun) error {
+	if j.sandbox == nil { // provisioned by an earlier process
+		if err := j.open(ctx, io.Discard); err != nil {
+			return err
+		}
+	}
 	if err := j.variables(ctx); err != nil {
 		return err
 	}

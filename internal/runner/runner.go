@@ -138,14 +138,18 @@ func (r *Runner) do(ctx context.Context, a *ci.Assignment) error {
 	defer cancel(nil)
 
 	j := newJob(r, a)
-	err := j.run(timed)
+	err := j.run(ctx, timed)
 	if ctx.Err() != nil {
 		return errLeft
 	}
 	if err != nil {
 		return err
 	}
-	return r.cfg.Desk.JobFinished(context.WithoutCancel(ctx), j.result)
+	if err := r.cfg.Desk.JobFinished(context.WithoutCancel(ctx), j.result); err != nil {
+		return err
+	}
+	j.close(ctx)
+	return nil
 }
 
 // watch turns the desk's wish to stop into the end of the job's context.

@@ -39,7 +39,7 @@ func (j *job) begin(ctx context.Context, s *ci.StepRun) (done bool, err error) {
 // finish tells the desk how a step ended. A process that is being stopped tells
 // nothing: the step goes on without it.
 func (j *job) finish(ctx context.Context, s *ci.StepRun) error {
-	if ctx.Err() != nil && !stopping(context.Cause(ctx)) {
+	if left(ctx) {
 		return &deskError{errLeft}
 	}
 	if s.Ended.IsZero() {
@@ -68,6 +68,10 @@ func (j *job) action(ctx context.Context, phase ci.Phase, name, title string, wo
 		return fmt.Errorf("open log of %s: %w", s.ID, err)
 	}
 	workErr := work(ctx, &s, log)
+	if left(ctx) {
+		_ = log.Close()
+		return &deskError{errLeft}
+	}
 	if workErr != nil {
 		logLine(log, "%s", workErr)
 	}
@@ -118,6 +122,10 @@ func (j *job) script(ctx context.Context, s *ci.StepRun, c ci.Command) error {
 	}
 	before, _ := j.sandbox.Usage(ctx) // not measured is zero
 	exit, err := j.pump(ctx, c, log)
+	if left(ctx) {
+		_ = log.Close() // not sealed: the next process goes on writing it
+		return &deskError{errLeft}
+	}
 	if sealErr := j.seal(ctx, s.ID, log); err == nil {
 		err = sealErr
 	}
@@ -145,10 +153,10 @@ func (j *job) pump(ctx context.Context, c ci.Command, log ci.LogWriter) (ci.Exit
 	if err != nil {
 		return ci.Exit{}, fmt.Errorf("read output: %w", err)
 	}
-	left := make(chan struct{})
+	stopped := make(chan struct{})
 	undo := context.AfterFunc(ctx, func() {
-		defer close(left)
-		if !stopping(context.Cause(ctx)) {
+		defer close(stopped)
+		if left(ctx) {
 			_ = out.Close() // the process is being stopped, not the job: let go of it
 			return
 		}
@@ -156,10 +164,10 @@ func (j *job) pump(ctx context.Context, c ci.Command, log ci.LogWriter) (ci.Exit
 	})
 	_, copyErr := io.Copy(log, out)
 	if !undo() {
-		<-left
+		<-stopped
 	}
 	_ = out.Close()
-	if ctx.Err() != nil && !stopping(context.Cause(ctx)) {
+	if left(ctx) {
 		return ci.Exit{}, &deskError{errLeft}
 	}
 	exit, err := p.Wait(keep)
@@ -182,8 +190,12 @@ func (j *job) ask(ctx context.Context, id ci.StepID, script string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("start command: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = p.Stop(keep, 0) })()
-	out, err := p.Output(keep, 0)
+	defer context.AfterFunc(ctx, func() {
+		if !left(ctx) {
+			_ = p.Stop(keep, 0)
+		}
+	})()
+	out, err := p.Output(ctx, 0)
 	if err != nil {
 		return "", fmt.Errorf("read output: %w", err)
 	}
@@ -192,7 +204,7 @@ func (j *job) ask(ctx context.Context, id ci.StepID, script string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("read output: %w", err)
 	}
-	exit, err := p.Wait(keep)
+	exit, err := p.Wait(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,214 @@
+package runner_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/executor/executortest"
+)
+
+const whole = `
+env:
+  parameter-store: {PASSWORD: /app/password}
+  exported-variables: [VERSION]
+phases:
+  install: {commands: ['echo installing', 'VERSION=1.5']}
+  build:
+    on-failure: RETRY-1
+    commands: ['echo one $PASSWORD', 'printf "a\nb\n"', 'write dist/app built', 'write junit.xml <testsuite><testcase/></testsuite>']
+    finally: ['echo finally']
+  post_build: {commands: ['echo $VERSION']}
+artifacts: {files: ['dist/*'], name: 'app-$VERSION'}
+reports: {unit: {files: [junit.xml]}}
+cache: {paths: ['dist/**/*']}
+`
+
+// What is left of a build when times and paths of this run are taken away.
+func (w *world) outcome(b ci.Build, p *process) string {
+	w.t.Helper()
+	b.Metered = 0
+	text, err := json.MarshalIndent(b, "", " ")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*"`).ReplaceAllString(string(text), `"TIME"`)
+	out = strings.ReplaceAll(out, w.dir, "DIR")
+	// A cache holds the times of its files, which compress differently each time.
+	out = regexp.MustCompile(`save saved, \d+ B|"result": "saved",\s+"size": \d+`).ReplaceAllString(out, "SAVED")
+	var logs []string
+	for _, j := range b.Jobs {
+		for _, s := range j.Steps {
+			if s.Kind == ci.KindCommand {
+				logs = append(logs, fmt.Sprintf("%s:\n%s", s.ID, w.log(p, s.ID)))
+			}
+		}
+	}
+	sort.Strings(logs)
+	var files []string
+	_ = filepath.WalkDir(filepath.Join(w.dir, "out"), func(path string, d os.DirEntry, _ error) error {
+		if d != nil && !d.IsDir() {
+			content, _ := os.ReadFile(path)
+			files = append(files, strings.TrimPrefix(path, w.dir)+"="+string(content))
+		}
+		return nil
+	})
+	return out + "\n" + strings.Join(logs, "\n") + strings.Join(files, "\n")
+}
+
+func (w *world) mustEndWhole(p *process, name, want string) {
+	w.t.Helper()
+	b := w.wait(p)
+	if got := w.outcome(b, p); got != want {
+		w.t.Errorf("%s: the build did not end as an undisturbed one does:\n%s", name, difference(got, want))
+	}
+	if jobs := w.script.Jobs(); len(jobs) != 0 {
+		w.t.Errorf("%s: sandboxes left behind: %v", name, jobs)
+	}
+}
+
+// difference shows the first lines that differ.
+func difference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			from, to := max(i-3, 0), i+3
+			return "got  " + strings.Join(g[from:min(to, len(g))], "\n") + "\nwant " + strings.Join(w[from:min(to, len(w))], "\n")
+		}
+	}
+	return fmt.Sprintf("got %d lines, want %d", len(g), len(w))
+}
+
+func crashWorld(t *testing.T) *world {
+	w := newWorld(t, whole)
+	w.secret = vault{}
+	return w
+}
+
+// Killed at any write, before it or just after it, and started again, a build
+// ends as if nothing had been: the same record, logs and files, no command run twice.
+func TestKilledAtEveryWrite(t *testing.T) {
+	t.Parallel()
+	reference := crashWorld(t)
+	b, p := reference.run()
+	if b.Status != ci.Succeeded {
+		t.Fatalf("undisturbed: %s: %s", b.Status, b.Reason)
+	}
+	want, writes := reference.outcome(b, p), p.store.n
+	if writes < 30 {
+		t.Fatalf("only %d writes in a whole build; is the wrapper in place?", writes)
+	}
+	for n := 1; n <= writes; n++ {
+		for _, after := range []bool{false, true} {
+			name := fmt.Sprintf("write %d, after=%v", n, after)
+			w := crashWorld(t)
+			first := w.process(t.Context(), n, after)
+			_, err := first.engine.Start(t.Context(), w.request())
+			if err == nil {
+				if err := <-first.done; err != nil {
+					t.Fatalf("%s: a stopped runner says %v", name, err)
+				}
+			} else {
+				first.stop()
+				<-first.done
+			}
+			second := w.process(t.Context(), 0, false)
+			if n == 1 && !after {
+				// Nothing was stored: whoever asked was told so, and asks again.
+				if _, err := second.engine.Start(t.Context(), w.request()); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			w.mustEndWhole(second, name, want)
+		}
+	}
+}
+
+// The same for being killed around every call to the executor.
+func TestKilledAtEveryExecutorCall(t *testing.T) {
+	t.Parallel()
+	reference := crashWorld(t)
+	b, p := reference.run()
+	want, calls := reference.outcome(b, p), len(reference.script.Calls())
+	if calls < 20 {
+		t.Fatalf("only %d calls in a whole build", calls)
+	}
+	for n := 2; n <= calls; n++ { // the first is the sweep of the process's start
+		for _, after := range []bool{false, true} {
+			name := fmt.Sprintf("call %d (%s), after=%v", n, reference.script.Calls()[n-1], after)
+			w := crashWorld(t)
+			var first *process
+			ready := make(chan struct{})
+			fault := func(c executortest.Call) error {
+				if c.N != n {
+					return nil
+				}
+				<-ready
+				first.store.at = 1 << 30
+				first.store.kill()
+				return errKilled
+			}
+			if after {
+				w.script.After = fault
+			} else {
+				w.script.Before = fault
+			}
+			first = w.process(t.Context(), 0, false)
+			close(ready)
+			if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := <-first.done; err != nil {
+				t.Fatalf("%s: a stopped runner says %v", name, err)
+			}
+			w.mustEndWhole(w.process(t.Context(), 0, false), name, want)
+		}
+	}
+}
+
+// A process that is stopped in the middle of a command leaves it running; the
+// next one finds it, and its log is whole.
+func TestStoppedInTheMiddleOfACommand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "phases: {build: {commands: ['echo before; wait here; echo after']}}\n")
+	first := w.process(t.Context(), 0, false)
+	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+		t.Fatal(err)
+	}
+	<-w.script.Reached("here")
+	first.stop()
+	if err := <-first.done; err != nil {
+		t.Fatal(err)
+	}
+	second := w.process(t.Context(), 0, false)
+	w.script.Release("here")
+	b := w.wait(second)
+	if got := w.log(second, "b/build/BUILD/0"); b.Status != ci.Succeeded || got != "before\nafter\n" {
+		t.Errorf("got %s (%s) with the log %q", b.Status, b.Reason, got)
+	}
+}
+
+// When the sandbox is gone as well, the job is lost and says so: it is not run a
+// second time in silence.
+func TestALostSandboxIsNotMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "phases: {build: {commands: ['wait here']}}\n")
+	first := w.process(t.Context(), 0, false)
+	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+		t.Fatal(err)
+	}
+	<-w.script.Reached("here")
+	first.stop()
+	<-first.done
+	w.script.Lose("b/build")
+	b := w.wait(w.process(t.Context(), 0, false))
+	if b.Status != ci.Errored || !strings.Contains(b.Reason, "lost") {
+		t.Errorf("got %s: %s", b.Status, b.Reason)
+	}
+}

@@ -1,0 +1,215 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/blob"
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/executor/executortest"
+	"github.com/sluice-ci/sluice/internal/frontend/buildspec"
+	"github.com/sluice-ci/sluice/internal/logs"
+	"github.com/sluice-ci/sluice/internal/runner"
+	"github.com/sluice-ci/sluice/internal/source"
+	"github.com/sluice-ci/sluice/internal/store"
+)
+
+// world is all that outlives a killed process: folders, and the sandboxes.
+type world struct {
+	t      *testing.T
+	dir    string
+	script *executortest.Script
+	config func(*runner.Config)
+	secret ci.SecretSource
+}
+
+func newWorld(t *testing.T, spec string) *world {
+	t.Helper()
+	w := &world{t: t, dir: memory(t)}
+	w.script = executortest.NewScript(filepath.Join(w.dir, "sandboxes"))
+	w.file("buildspec.yml", "version: 0.2\n"+spec)
+	return w
+}
+
+// memory is a folder in memory where there is one: these tests are about killed
+// processes, which what was written survives, and they write often.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "sluice-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// file puts a file into the source.
+func (w *world) file(name, text string) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "source", name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) output(name string) string { return filepath.Join(w.dir, "out", name) }
+
+// faulty wraps a store to kill the process at a write.
+type faulty struct {
+	engine.Store
+	at    int  // kill at this write; 0 = never
+	after bool // the write was done, but nobody heard of it
+	n     int
+	kill  func()
+}
+
+var errKilled = errors.New("killed")
+
+func (f *faulty) Append(ctx context.Context, events ...ci.Event) error {
+	f.n++
+	if f.n != f.at {
+		if f.at > 0 && f.n > f.at {
+			return errKilled // a dead process writes nothing more
+		}
+		return f.Store.Append(ctx, events...)
+	}
+	if f.after {
+		if err := f.Store.Append(ctx, events...); err != nil {
+			return err
+		}
+	}
+	f.kill()
+	return errKilled
+}
+
+// process is one life of sluice: an engine and a runner over the world.
+type process struct {
+	engine *engine.Engine
+	store  *faulty
+	logs   *logs.Store
+	done   chan error
+	stop   context.CancelFunc
+}
+
+func (w *world) process(ctx context.Context, killAt int, after bool) *process {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(ctx)
+	journal, err := store.OpenJournal(filepath.Join(w.dir, "journal"), false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = journal.Close() })
+	kept, err := logs.Open(filepath.Join(w.dir, "logs"), logs.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	caches, err := blob.OpenDir(filepath.Join(w.dir, "cache"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p := &process{store: &faulty{Store: journal, at: killAt, after: after, kill: stop}, logs: kept, done: make(chan error, 1), stop: stop}
+	fetcher := source.New(source.Options{})
+	p.engine = engine.New(engine.Config{Store: p.store, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher})
+	config := runner.Config{
+		Desk: p.engine, Fetcher: fetcher, Logs: kept, Caches: caches, Secrets: w.secret, Grace: time.Second,
+		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
+		Output: func(id ci.JobID) string {
+			return w.output(id.Name())
+		},
+	}
+	if w.config != nil {
+		w.config(&config)
+	}
+	r := runner.New(config)
+	if err := p.engine.Recover(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	open, err := journal.Open(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// As `sluice run` does at its start: remove what no open build owns.
+	if err := w.script.Sweep(ctx, func(id ci.JobID) bool { return len(open) > 0 }); err != nil && ctx.Err() == nil {
+		w.t.Fatal(err)
+	}
+	go func() { p.done <- r.Run(ctx) }()
+	return p
+}
+
+func (w *world) request() engine.Request {
+	return engine.Request{
+		ID: "b", Number: 7, Project: "proj", Initiator: "tester",
+		Source: ci.Source{Type: "directory", Location: filepath.Join(w.dir, "source")},
+	}
+}
+
+// wait follows the build to its end and lets the process go.
+func (w *world) wait(p *process) ci.Build {
+	w.t.Helper()
+	err := p.engine.Follow(w.t.Context(), "b", 1, func(ci.Event) bool { return true })
+	if err != nil && !errors.Is(err, ci.ErrNotFound) { // not found: it had ended before this process began
+		w.t.Fatal(err)
+	}
+	b, err := p.engine.Build(w.t.Context(), "b")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p.stop()
+	if err := <-p.done; err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// run is one undisturbed build.
+func (w *world) run(change ...func(*engine.Request)) (ci.Build, *process) {
+	w.t.Helper()
+	p := w.process(w.t.Context(), 0, false)
+	r := w.request()
+	for _, c := range change {
+		c(&r)
+	}
+	if _, err := p.engine.Start(w.t.Context(), r); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.wait(p), p
+}
+
+// log reads what is kept of a step's output.
+func (w *world) log(p *process, id ci.StepID) string {
+	w.t.Helper()
+	r, err := p.logs.Tail(w.t.Context(), id, 0)
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// phases writes a build's phases and commands in one line each.
+func phases(b ci.Build) string {
+	var out strings.Builder
+	for _, j := range b.Jobs {
+		for _, s := range j.Steps {
+			if s.Kind != ci.KindAction {
+				fmt.Fprintf(&out, "%s %s\n", s.ID.Path(), s.Status)
+			}
+		}
+	}
+	return out.String()
+}
