@@ -125,9 +125,12 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 	bin := filepath.Join(dir, "local.test") // the original is below a folder of root's own
 	copyFile(t, os.Args[0], bin)
+	if runsc, err := New(Config{}).findRunsc(); err == nil {
+		copyFile(t, runsc, filepath.Join(dir, "runsc"))
+	}
 	c := exec.CommandContext(t.Context(), bin, "-test.v", "-test.timeout=5m")
 	c.Dir = dir
-	c.Env = []string{"HOME=" + dir + "/home", "TMPDIR=" + dir + "/tmp", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CI=" + os.Getenv("CI")}
+	c.Env = []string{"HOME=" + dir + "/home", "TMPDIR=" + dir + "/tmp", "PATH=" + dir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "CI=" + os.Getenv("CI")}
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinary, Gid: ordinary}}
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -156,4 +159,18 @@ func copyFile(t *testing.T, from, to string) {
 	if err := os.Chmod(to, 0o755); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestConformanceGVisor(t *testing.T) {
+	if _, err := New(Config{}).findRunsc(); err != nil {
+		t.Skip(err)
+	}
+	user := "nobody"
+	if os.Geteuid() != 0 && subordinate("/etc/subuid").Size == 0 {
+		user = ""
+	}
+	conform(t, GVisor, executortest.Features{
+		User: user, Bash: true, Usage: len(limitsHold(t).Holds) > 0, Leaves: true,
+		Why: "gVisor's memory is one process to the kernel, and it has no process limit",
+	})
 }

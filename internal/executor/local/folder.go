@@ -25,6 +25,7 @@ import (
 //	<name>/home, bin       with isolation none: HOME and the tools
 //	<name>/root            where the sandbox's "/" is put together, in memory
 //	<name>/upper, work     what overlays write
+//	<name>/run             of gVisor: the agent's socket and output files, shared with it
 type folder struct {
 	root, name string
 }
@@ -53,14 +54,13 @@ type record struct {
 	Version   int       `json:"version"`
 	Job       ci.JobID  `json:"job"`
 	Isolation string    `json:"isolation"`
-	Process   process   `json:"process,omitzero"` // the agent; of gVisor, runsc
+	Process   process   `json:"process,omitzero"` // the agent; of gVisor, runsc's supervisor
 	Ready     bool      `json:"ready"`            // Open returned it once
 	Dirs      ci.Dirs   `json:"dirs"`
 	Placed    ci.Placed `json:"placed"`
 	Groups    groups    `json:"groups,omitzero"`
 	Maps      *idMaps   `json:"maps,omitempty"`   // when files may belong to subordinate users
 	Single    bool      `json:"single,omitempty"` // only one user exists in it
-	Container string    `json:"container,omitempty"`
 }
 
 const recordVersion = 1

@@ -68,7 +68,7 @@ func onRootMount(path string) bool {
 
 // prepareFolder makes what a sandbox's folder needs on disk.
 func (f folder) prepareFolder() error {
-	for dir, mode := range map[string]os.FileMode{"root": 0o700, "upper": 0o700, "work": 0o700, "src": 0o755, "tmp": 0o777 | os.ModeSticky} {
+	for dir, mode := range map[string]os.FileMode{"root": 0o700, "upper": 0o700, "work": 0o700, runSource: 0o700, "src": 0o755, "tmp": 0o777 | os.ModeSticky} {
 		if err := os.Mkdir(f.path(dir), 0o700); err != nil {
 			return fmt.Errorf("make the sandbox's folder: %w", err)
 		}

@@ -36,6 +36,9 @@ const stageTwo = "confined"
 // of the namespaces that it was started in, gives up what a build must not have,
 // and becomes the agent. It returns the exit code when the sandbox has ended.
 func Main() int {
+	if len(os.Args) > 1 && os.Args[1] == inGVisor {
+		return agent.Main([]string{runDir + "/agent.json"})
+	}
 	for _, fd := range []int{orderFD, reportFD, socketFD, hostFD} {
 		syscall.CloseOnExec(fd) // or every command of the build would have them
 	}
@@ -85,7 +88,10 @@ func (o *order) run(r *report, answer *os.File) error {
 		if err := json.NewEncoder(answer).Encode(r); err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
-		if o.Isolation == Sandboxed {
+		switch o.Isolation {
+		case GVisor:
+			return o.superviseGVisor(answer)
+		case Sandboxed:
 			if err := o.confine(r); err != nil {
 				return err
 			}
@@ -99,7 +105,7 @@ func (o *order) prepare(r *report) error {
 	if err := unix.Chdir(o.Folder); err != nil {
 		return &os.PathError{Op: "enter", Path: o.Folder, Err: err}
 	}
-	if o.Isolation != Sandboxed {
+	if o.Isolation == Plain {
 		return o.preparePlain()
 	}
 	unix.Umask(0)
@@ -113,6 +119,9 @@ func (o *order) prepare(r *report) error {
 		return err
 	}
 	unix.Umask(0o022)
+	if o.Isolation == GVisor {
+		return nil
+	}
 	if o.Network == "none" {
 		if err := raiseLoopback(); err != nil {
 			return err

@@ -67,7 +67,7 @@ func sh(t testing.TB, s ci.Sandbox, script string, opts ...func(*ci.Command)) (s
 
 func TestOpenRunClose(t *testing.T) {
 	t.Parallel()
-	for _, isolation := range []string{Plain, Sandboxed} {
+	for _, isolation := range levels(t) {
 		t.Run(isolation, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
@@ -117,7 +117,7 @@ func BenchmarkFloor(b *testing.B) {
 
 // BenchmarkOpenRunClose is the whole life of a sandbox with one command in it.
 func BenchmarkOpenRunClose(b *testing.B) {
-	for _, isolation := range []string{Plain, Sandboxed} {
+	for _, isolation := range levels(b) {
 		b.Run(isolation, func(b *testing.B) {
 			e := New(Config{Root: b.TempDir()})
 			var opened, ran, closed time.Duration
@@ -141,4 +141,13 @@ func BenchmarkOpenRunClose(b *testing.B) {
 			}
 		})
 	}
+}
+
+// levels are the isolation levels that this machine has.
+func levels(t testing.TB) []string {
+	if _, err := New(Config{}).findRunsc(); err != nil {
+		t.Log(err)
+		return []string{Plain, Sandboxed}
+	}
+	return []string{Plain, Sandboxed, GVisor}
 }

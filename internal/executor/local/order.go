@@ -25,6 +25,8 @@ type order struct {
 	Ordinary   bool     `json:"ordinary,omitempty"`  // who runs this is not root
 	Processes  int64    `json:"processes,omitempty"` // limit by the agent itself, where no cgroup holds it
 	OOMEvents  string   `json:"oomEvents,omitempty"`
+	Runsc      string   `json:"runsc,omitempty"`
+	Hostname   string   `json:"hostname,omitempty"`
 
 	// HostFD is an inherited mount of the host's file system; 0 = none.
 	HostFD int `json:"hostFD,omitempty"`

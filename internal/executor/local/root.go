@@ -50,7 +50,7 @@ var skeleton = []struct {
 	{"/var/local", 0o755}, {"/var/log", 0o755}, {"/var/log/apt", 0o755},
 	{"/var/mail", 0o755}, {"/var/opt", 0o755}, {"/var/spool", 0o755}, {"/var/tmp", 0o777 | os.ModeSticky},
 	{"/codebuild", 0o755}, {"/codebuild/bin", 0o755}, {"/codebuild/image", 0o755}, {"/codebuild/image/config", 0o755},
-	{"/codebuild/output", 0o755}, {"/codebuild/output/tmp", 0o777 | os.ModeSticky}, {"/codebuild/output/src", 0o755},
+	{"/codebuild/run", 0o700}, {"/codebuild/output", 0o755}, {"/codebuild/output/tmp", 0o777 | os.ModeSticky}, {"/codebuild/output/src", 0o755},
 }
 
 // buildRoot makes the file system of a sandbox in its folder, which is the
@@ -59,12 +59,17 @@ func (o *order) buildRoot(r *report) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("take the mounts apart from the host's: %w", err)
 	}
-	for _, step := range []func(*report) error{
-		o.makeSkeleton, o.bindWork, o.showHost, o.showTools, o.makeDev, o.makeProc, o.makeSys, o.showSockets,
-	} {
+	steps := []func(*report) error{o.makeSkeleton, o.bindWork, o.showHost, o.showTools}
+	if o.Isolation == Sandboxed { // gVisor has a /dev, /proc and /sys of its own
+		steps = append(steps, o.makeDev, o.makeProc, o.makeSys, o.showSockets)
+	}
+	for _, step := range steps {
 		if err := step(r); err != nil {
 			return err
 		}
+	}
+	if o.Isolation == GVisor {
+		return nil
 	}
 	return enterRoot(newRoot)
 }
@@ -101,7 +106,7 @@ func (o *order) makeSkeleton(*report) error {
 			return err
 		}
 	}
-	for _, t := range append([]string{"sluice"}, o.Tools...) {
+	for _, t := range append([]string{"sluice", Argv0}, o.Tools...) {
 		at := skeletonDir + toolsDir + "/" + t
 		if t != "sluice" {
 			if err := os.Symlink("sluice", at); err != nil {

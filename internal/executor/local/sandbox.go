@@ -27,6 +27,9 @@ type Sandbox struct {
 func (e *Executor) sandbox(f folder, rec *record, c *child) *Sandbox {
 	return &Sandbox{
 		Client: &agent.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+			if rec.Isolation == GVisor {
+				return agent.Dial(ctx, f.gvisorSocket())
+			}
 			return agent.Dial(ctx, f.socket())
 		}},
 		executor: e,
@@ -103,9 +106,6 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 		l.processes = e.cfg.Processes
 	}
 	state := h.make(&rec.Groups, l)
-	if rec.Isolation == GVisor {
-		return e.makeGVisor(ctx, f, p, rec, state)
-	}
 	c, o, err := e.begin(ctx, f, p, rec, h)
 	if err != nil {
 		return nil, err
@@ -116,6 +116,9 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 	}
 	o.OOMEvents = rec.Groups.oomEvents()
 	r, err := c.command(ctx, o)
+	if err == nil && rec.Isolation == GVisor {
+		err = e.awaitGVisor(ctx, f, rec, c)
+	}
 	if err != nil {
 		return nil, e.explain(f, err)
 	}
@@ -130,6 +133,23 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 	return e.sandbox(f, rec, c), nil
 }
 
+// awaitGVisor waits until the agent inside answers.
+func (e *Executor) awaitGVisor(ctx context.Context, f folder, rec *record, c *child) error {
+	s := e.sandbox(f, rec, nil)
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		if s.Ping(ctx) == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.ended:
+			return fmt.Errorf("runsc ended before the agent was ready: %w", ci.ErrUnavailable)
+		case <-time.After(wait):
+		}
+	}
+}
+
 // begin starts the first process and says what it shall be told.
 func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *record, h *hierarchy) (*child, *order, error) {
 	socket, err := f.listen()
@@ -141,12 +161,21 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the sluice binary: %w", err)
 	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "sluice"
+	}
 	o := &order{
-		Op: opServe, Folder: f.path(), Isolation: rec.Isolation, Dirs: rec.Dirs, Exe: exe, Tools: e.cfg.Tools,
+		Op: opServe, Hostname: hostname, Folder: f.path(), Isolation: rec.Isolation, Dirs: rec.Dirs, Exe: exe, Tools: e.cfg.Tools,
 		Privileged: p.Runtime.Privileged, Network: p.Runtime.Network,
 	}
+	if rec.Isolation == GVisor {
+		if o.Runsc, err = e.findRunsc(); err != nil {
+			return nil, nil, err
+		}
+	}
 	attr, files := &syscall.SysProcAttr{}, []*os.File{socket}
-	if rec.Isolation == Sandboxed {
+	if rec.Isolation != Plain {
 		if err := f.prepareFolder(); err != nil {
 			return nil, nil, err
 		}
@@ -164,7 +193,7 @@ func (e *Executor) begin(ctx context.Context, f folder, p ci.Placement, rec *rec
 		}
 		rec.Single = rec.Maps.single()
 		attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-		if o.Network == "none" {
+		if o.Network == "none" && rec.Isolation == Sandboxed {
 			attr.Cloneflags |= syscall.CLONE_NEWNET
 		}
 		rec.Maps.apply(attr)
@@ -208,7 +237,14 @@ func (e *Executor) explain(f folder, err error) error {
 // describe is the line of Placed.
 func describe(rt ci.Runtime, rec *record, r *report, state held) string {
 	var parts []string
-	if rec.Isolation == Plain {
+	if rec.Isolation == GVisor {
+		network := "host network"
+		if rt.Network == "none" {
+			network = "no network"
+		}
+		parts = append(append(parts, "runsc (a kernel in user space) in user, mount, pid namespaces", network), r.Has...)
+		state.Misses = append(state.Misses, "a memory limit ends the whole sandbox", "processes in gVisor are not limited")
+	} else if rec.Isolation == Plain {
 		parts = append(parts, "NONE: commands run as plain processes of this machine, with all that its user may do")
 	} else {
 		names := "user, mount, pid, ipc, uts namespaces"
@@ -262,11 +298,6 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 	rec, err := f.read()
 	if err != nil {
 		rec = &record{} // of a half-made one there is nothing to end
-	}
-	if rec.Container != "" {
-		if err := e.deleteContainer(ctx, f, rec); err != nil {
-			return err
-		}
 	}
 	if rec.Isolation == Plain {
 		e.shutDown(ctx, f, rec)

@@ -52,7 +52,7 @@ func TestHostIsHidden(t *testing.T) {
 		"toolchains":       {home + "/.cargo/bin/tool; pyenv; echo $PYENV_ROOT", "tool\ntool\n" + home + "/.pyenv"},
 		"state folder":     {"ls " + e.cfg.Root + " 2>/dev/null", ""},
 		"another sandbox":  {"cat /tmp/other /root/other 2>/dev/null", ""},
-		"host's processes": {"cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 1000.125", "0"},
+		"host's processes": {"cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '1000[.]125'", "0"},
 		"passwords":        {"grep -v '^[^:]*:[*]:' /etc/shadow", ""},
 		"host keys":        {"cat /etc/ssh/ssh_host_* /etc/ssl/private/* 2>/dev/null | grep PRIVATE", ""},
 		"docker socket":    {"ls /run/docker.sock /var/run/docker.sock 2>/dev/null", ""},
