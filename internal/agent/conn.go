@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,13 +17,13 @@ import (
 func (a *agent) serve(ctx context.Context, conn net.Conn) {
 	w := newWire(conn)
 	kind, size, err := w.next()
-	if err != nil {
+	if err != nil && !errors.Is(err, ci.ErrInvalid) {
 		return // somebody only looked whether there is a listener
 	}
 	var req request
-	if kind != frameRequest {
+	if err == nil && kind != frameRequest {
 		err = fmt.Errorf("frame %q where a request was due: %w", kind, ci.ErrInvalid)
-	} else {
+	} else if err == nil {
 		err = w.payload(size, &req)
 	}
 	var res result

@@ -57,22 +57,26 @@ func (r *reaper) spawner() {
 func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr, ended func(unix.WaitStatus, unix.Rusage)) (int, error) {
 	var pid int
 	var err error
-	done := make(chan struct{})
-	r.spawns <- func() {
-		defer close(done)
+	fork := func() {
 		r.mu.Lock() // until the pid is known: the reaper looks it up under the same lock
 		defer r.mu.Unlock()
 		if r.closed {
 			err = syscall.ESHUTDOWN
 			return
 		}
-		attr.Sys.Pdeathsig = syscall.SIGKILL
 		pid, err = syscall.ForkExec(path, argv, attr)
 		if err == nil {
 			r.started[pid] = ended
 		}
 	}
-	<-done
+	if ownsNamespace() {
+		fork() // the kernel ends the whole namespace with its first process
+	} else {
+		attr.Sys.Pdeathsig = syscall.SIGKILL
+		done := make(chan struct{})
+		r.spawns <- func() { defer close(done); fork() }
+		<-done
+	}
 	if err == nil {
 		preferForOOM(pid)
 	}
@@ -140,8 +144,8 @@ func (r *reaper) next() <-chan struct{} {
 	return r.reaped
 }
 
-// alive says whether a started process was not reaped yet, and if so signals it
-// and its process group while that is certain.
+// signalGroup signals a started process and its group, unless it was reaped: the
+// number may be another's by then. It says whether it did.
 func (r *reaper) signalGroup(pid int, sig syscall.Signal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -98,6 +98,12 @@ func runFiles(t *testing.T, s Suite) {
 		}
 		b.on(t).want(ci.Command{Script: "ls -d escaped " + dirs.Temp + "/escaped 2>/dev/null; :"}, "", 0)
 	})
+	t.Run("hostile, with much behind it", func(t *testing.T) {
+		r := io.MultiReader(archive(tar.Header{Name: "../escaped"}), io.LimitReader(zeros{}, 50<<20))
+		if err := b.Put(b.ctx, dirs.Source+"/hostile", r); !errors.Is(err, ci.ErrInvalid) {
+			t.Errorf("%v, want ErrInvalid", err)
+		}
+	})
 	t.Run("a source that breaks", func(t *testing.T) {
 		broken := errors.New("broken source")
 		r := io.MultiReader(archive(tar.Header{Name: "f"}), &brokenReader{broken})
@@ -105,6 +111,13 @@ func runFiles(t *testing.T, s Suite) {
 			t.Errorf("%v, want the source's error", err)
 		}
 	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 type brokenReader struct{ err error }
