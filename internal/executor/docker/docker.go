@@ -129,6 +129,8 @@ func (e *Executor) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ci.ErrUnavailable), errors.Is(err, ci.ErrDenied), errors.Is(err, ci.ErrInvalid):
+		return err // explained already
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, os.ErrPermission):

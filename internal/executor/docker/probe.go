@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -36,20 +37,27 @@ func (g *Engine) String() string { return g.Name + " " + g.Version }
 // Podman says whether it is Podman, which differs here and there.
 func (g *Engine) Podman() bool { return strings.HasPrefix(g.Name, "Podman") }
 
-// Probe asks the engine who it is. It is fast (two calls, two seconds at the
-// most), so that `--executor auto` can decide by it.
+// probeTimeout is for an engine that has its hands full; one that is not there is
+// found out at once.
+const probeTimeout = 5 * time.Second
+
+// Probe asks the engine who it is. It is fast (two calls), so that
+// `--executor auto` can decide by it.
 func (e *Executor) Probe(ctx context.Context) (*Engine, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	known, err := e.engine(ctx)
-	if err != nil {
-		return nil, err
+	var info client.SystemInfoResult
+	if err == nil {
+		info, err = e.api.Info(ctx, client.InfoOptions{})
 	}
-	g := *known
-	info, err := e.api.Info(ctx, client.InfoOptions{})
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("the container engine at %s does not answer within %s: %w: %w", e.api.DaemonHost(), probeTimeout, err, ci.ErrUnavailable)
+	case err != nil:
 		return nil, e.explain(err)
 	}
+	g := *known
 	g.Cgroup, g.CPUs, g.Memory = info.Info.CgroupVersion, info.Info.NCPU, info.Info.MemTotal
 	for _, o := range info.Info.SecurityOptions {
 		g.Rootless = g.Rootless || strings.Contains(o, "name=rootless")
@@ -75,7 +83,7 @@ func (e *Executor) engine(ctx context.Context) (*Engine, error) {
 		}
 	}
 	if g.OS != "linux" {
-		return nil, errors.Join(ci.ErrInvalid, errors.New("the container engine runs "+g.OS+" containers; Sluice needs an engine for Linux containers"))
+		return nil, fmt.Errorf("the container engine runs %s containers; Sluice needs an engine for Linux containers: %w", g.OS, ci.ErrInvalid)
 	}
 	e.info = g
 	return g, nil
