@@ -160,6 +160,9 @@ func (f folder) flock(how int) (unlock func(), ok bool, err error) {
 			if _, err := os.Lstat(f.path()); errors.Is(err, os.ErrNotExist) {
 				_ = os.Remove(path)
 			}
+			// Said, because a process that is being forked at this moment holds a copy
+			// of the open file until it has become another program.
+			_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
 			_ = file.Close()
 		}, true, nil
 	}

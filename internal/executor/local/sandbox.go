@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -54,8 +55,19 @@ func (s *Sandbox) Start(ctx context.Context, c ci.Command) (ci.Process, error) {
 		// The step ends as any that cannot be started: with the reason in its output.
 		c = ci.Command{ID: c.ID, Shell: "sh", Env: append(c.Env, "SLUICE_USER="+c.User), Script: oneUser}
 	}
+	if s.rec.Isolation == GVisor && slices.ContainsFunc(c.Env, func(kv string) bool { return len(kv) >= longestVariable }) {
+		c = ci.Command{ID: c.ID, Shell: "sh", Script: tooLong}
+	}
 	return s.Client.Start(ctx, c)
 }
+
+// longestVariable is what the kernel takes; gVisor refuses more with an error
+// that says nothing of the environment.
+const longestVariable = 128 << 10
+
+// tooLong is what a command with a longer variable comes to.
+const tooLong = `echo "sluice: cannot start the command: an environment variable is longer than 128 KiB" >&2
+exit 126`
 
 // oneUser is what a command run as another user comes to where there is none.
 const oneUser = `echo "sluice: cannot run as $SLUICE_USER: this sandbox has one user, because this machine lends no others to who runs sluice.` +
