@@ -30,6 +30,7 @@ type Writer struct {
 	st   *step
 
 	mu     sync.Mutex
+	locked *os.File // the log, which carries the lock
 	log    file
 	idx    file
 	mask   stream
@@ -97,7 +98,7 @@ func (w *Writer) openFiles() error {
 	if err != nil {
 		return err
 	}
-	w.log = w.s.wrap(log)
+	w.log, w.locked = w.s.wrap(log), log
 	// The lock goes with the process, however that ends.
 	if err := unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -246,6 +247,11 @@ func (w *Writer) Close() error {
 // release closes the files, which gives up the lock, and makes room for another writer.
 func (w *Writer) release() error {
 	var errs []error
+	if w.locked != nil {
+		// Closing alone would not do: a process that is being started right now has
+		// a copy of the descriptor, and with it the lock, until it has become another.
+		errs = append(errs, unix.Flock(int(w.locked.Fd()), unix.LOCK_UN))
+	}
 	for _, f := range []file{w.log, w.idx} {
 		if f != nil {
 			errs = append(errs, f.Close())
