@@ -13,8 +13,10 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/sys/unix"
 
+	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/executor/local"
 )
 
@@ -47,11 +49,14 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"json":      cmdJSON,
-			"nowhere":   cmdNowhere,
-			"noprocess": cmdNoProcess,
-			"waitfor":   cmdWaitFor,
-			"status":    cmdStatus,
+			"checkevents": cmdCheckEvents,
+			"json":        cmdJSON,
+			"mkfifo":      cmdMkfifo,
+			"noprocess":   cmdNoProcess,
+			"nowhere":     cmdNowhere,
+			"resume":      cmdResume,
+			"status":      cmdStatus,
+			"waitfor":     cmdWaitFor,
 		},
 	})
 }
@@ -101,7 +106,7 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 			v = t[part]
 		case []any:
 			i, err := strconv.Atoi(part)
-			if part == "#" {
+			if part == "len" {
 				v = float64(len(t))
 				continue
 			}
@@ -208,4 +213,58 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 		_, err = unix.Read(fd, buf)
 		ts.Check(err)
 	}
+}
+
+// checkevents FILE holds every line of the file against the schema that
+// 'sluice schema events' prints.
+func cmdCheckEvents(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: checkevents FILE")
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(eventSchema))
+	ts.Check(err)
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	ts.Check(c.AddResource("events.json", doc))
+	schema, err := c.Compile("events.json")
+	ts.Check(err)
+	seq, last := int64(0), ""
+	for i, line := range strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n") {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+		ts.Check(err)
+		if err := schema.Validate(v); err != nil {
+			ts.Fatalf("line %d: %v\n%s", i+1, err, line)
+		}
+		var e ci.Event
+		ts.Check(json.Unmarshal([]byte(line), &e))
+		if e.Seq != 0 && e.Seq != seq+1 {
+			ts.Fatalf("line %d: event %d comes after %d", i+1, e.Seq, seq)
+		}
+		seq, last = max(seq, e.Seq), string(e.Type)
+	}
+	if last != string(ci.EventBuildFinished) {
+		ts.Fatalf("the last event is %s", last)
+	}
+}
+
+// resume DIR runs codebuild-resume beside the build that is paused in a sandbox
+// below DIR. Its breakpoint may not have got to its gate yet, so it is looked for
+// until it answers.
+func cmdResume(ts *testscript.TestScript, neg bool, args []string) {
+	gates, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*", "tmp", ".codebuild-breakpoint"))
+	ts.Check(err)
+	if neg || len(gates) != 1 {
+		ts.Fatalf("want one paused build, found %q", gates)
+	}
+	f, err := os.OpenFile(gates[0], os.O_WRONLY, 0) // as codebuild-resume does, but it waits for the other side
+	ts.Check(err)
+	ts.Check(f.Close())
+}
+
+// mkfifo FILE makes a named pipe.
+func cmdMkfifo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkfifo FILE")
+	}
+	ts.Check(unix.Mkfifo(ts.MkAbs(args[0]), 0o600))
 }

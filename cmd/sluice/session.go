@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sluice-ci/sluice/cmd/sluice/internal/outdir"
@@ -207,6 +208,9 @@ func (s *session) initiator() string {
 
 // finish writes down what became of the build, says it, and gives the exit code.
 func (s *session) finish(ctx context.Context, broken error) error {
+	if broken != nil {
+		s.placer.killAll(ctx) // nobody will take them up
+	}
 	b, err := s.engine.Build(ctx, s.id)
 	if err != nil {
 		return errors.Join(broken, err)
@@ -235,6 +239,9 @@ func (s *session) finish(ctx context.Context, broken error) error {
 	}
 	s.screen.summary(ctx, show.Ending{Build: &b, Logs: logTail{s.logs}, Output: shown, Notes: s.notes()})
 	if all := errors.Join(broken, wrong, s.screen.err()); all != nil {
+		if errors.Is(all, syscall.ENOSPC) || errors.Is(all, syscall.EDQUOT) {
+			all = fmt.Errorf("%w\nfree some space below %s, or choose another directory with --output", all, s.out.Path())
+		}
 		return &exitError{code: code, err: all}
 	}
 	return said(code)

@@ -94,10 +94,16 @@ func New(c Config) *Runner {
 // for what it began. A job in progress when ctx ends is left as it is, to be
 // taken up by the next process: stopping a build is the desk's to say.
 func (r *Runner) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var wg sync.WaitGroup
 	errs := make([]error, r.cfg.Slots)
 	for i := range r.cfg.Slots {
-		wg.Go(func() { errs[i] = r.loop(ctx) })
+		wg.Go(func() {
+			if errs[i] = r.loop(ctx); errs[i] != nil {
+				stop() // the others would wait for work that the desk cannot record
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)

@@ -106,6 +106,9 @@ func (t *Text) failedStep(ctx context.Context, of string, s *ci.StepRun, e Endin
 	if s.Exit != nil && s.Exit.Code != 0 {
 		why = exitText(s.Exit)
 	}
+	if !s.Status.Done() {
+		why = "it was not seen to end"
+	}
 	message := ""
 	if len(s.Contexts) > 0 {
 		message = oneLine(t.look.Hide(s.Contexts[0].Message))
