@@ -100,8 +100,12 @@ func (h *hierarchy) make(g *groups, l limits) held {
 			res.Misses = append(res.Misses, fmt.Sprintf("cgroup v2 (%s)", reason(err)))
 			g.Unified = ""
 		} else if h.controls() {
-			for _, c := range enable(filepath.Dir(g.Unified)) {
+			on := enable(filepath.Dir(g.Unified))
+			for _, c := range on {
 				has[c] = true
+			}
+			if len(on) == 0 {
+				res.Misses = append(res.Misses, "the cgroup above hands on no controllers, since it holds processes itself, as in a container")
 			}
 		}
 	} else if h.unified != nil && h.controls() {
