@@ -296,3 +296,36 @@ func TestHash(t *testing.T) {
 		t.Errorf("got %s, %+v, %v; want %x", got, m, err, sum)
 	}
 }
+
+// BenchmarkPack packs and unpacks 5,000 files of 4 KiB.
+func BenchmarkPack(b *testing.B) {
+	dir := b.TempDir()
+	data := make([]byte, 4096)
+	for i := range 5000 {
+		d := filepath.Join(dir, fmt.Sprintf("d%d/sub", i%100))
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(d, fmt.Sprint(i)), data, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	set := ci.FileSet{Dir: dir, Globs: []string{"**/*"}}
+	var packed bytes.Buffer
+	b.Run("pack", func(b *testing.B) {
+		for b.Loop() {
+			packed.Reset()
+			if m, err := Pack(b.Context(), set, &packed); err != nil || m.Files != 5000 {
+				b.Fatal(m, err)
+			}
+		}
+	})
+	to := b.TempDir()
+	b.Run("unpack", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if err := Unpack(b.Context(), fmt.Sprintf("%s/%d", to, i), bytes.NewReader(packed.Bytes()), Limits{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

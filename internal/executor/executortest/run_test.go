@@ -125,7 +125,8 @@ func lock(path string) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = f.Close() }, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	// Unlocked and not only closed, because a process being forked holds a copy.
+	return func() { _ = errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 }
 
 func (x *bareBox) begin() error {
