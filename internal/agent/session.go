@@ -36,6 +36,18 @@ func (s *sessions) get(name string) (state, bool) {
 	return st, ok
 }
 
+// begin sets the state of a session that has none yet.
+func (s *sessions) begin(name string, st state) {
+	if name == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.byName[name]; !ok {
+		s.byName[name] = st
+	}
+}
+
 func (s *sessions) set(name string, st state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

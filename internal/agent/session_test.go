@@ -139,6 +139,18 @@ func TestSessionEnv(t *testing.T) {
 	}
 }
 
+// The environment of a session is that of its first command, also when that one
+// left nothing behind.
+func TestFirstScriptKilledLeavesItsEnvironment(t *testing.T) {
+	t.Parallel()
+	b := startAgent(t)
+	b.run(t, ci.Command{Session: "killed", Env: []string{"GIVEN=1"}, Script: "kill -9 $$"})
+	out, _ := b.run(t, ci.Command{Session: "killed", Env: []string{"MORE=2"}, Script: "echo $GIVEN $MORE"})
+	if out != "1 2\n" {
+		t.Errorf("got %q, want what the first command was given and what the second was", out)
+	}
+}
+
 // Any value survives, in every shell, plain and exported.
 func TestSessionValues(t *testing.T) {
 	t.Parallel()

@@ -109,6 +109,9 @@ func (a *agent) launch(st *step, cmd ci.Command) error {
 	if err != nil {
 		return err
 	}
+	// Should the first script of a session be killed, the next still has the
+	// environment that this one was given.
+	a.sessions.begin(cmd.Session, state{dir: s.dir, env: s.env})
 	folder, err := a.scripts.write(s, cmd)
 	if err != nil {
 		return err
