@@ -224,13 +224,13 @@ func (t *Text) field(name, text string) {
 // wrap breaks a text between words so that lines are at most width columns, where
 // the words allow it.
 func wrap(text string, width int) []string {
-	if width < 20 || utf8.RuneCountInString(text) <= width {
+	if width < 20 || columns(text) <= width {
 		return []string{text}
 	}
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+		if line != "" && columns(line)+1+columns(word) > width {
 			lines = append(lines, line)
 			line = ""
 		}
@@ -240,6 +240,22 @@ func wrap(text string, width int) []string {
 		line += word
 	}
 	return append(lines, line)
+}
+
+// columns counts characters, but none of our colours.
+func columns(s string) int {
+	n, escape := 0, false
+	for _, r := range s {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
 }
 
 func (t *Text) artifacts(b *ci.Build, output string) {
