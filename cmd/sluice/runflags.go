@@ -37,7 +37,7 @@ type runFlags struct {
 // register makes the flag table of sluice run.
 func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.SortFlags = false
-	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the definition in the source (default: the first found of sluice.yml, buildspec.yml, buildspec.yaml, Jenkinsfile)")
+	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the definition in the source (default: the first found of "+strings.Join(definitionNames(), ", ")+")")
 	fs.StringVar(&f.version, "source-version", "", "build this commit, branch or tag from git instead of the files as they lie there")
 	fs.BoolVar(&f.batch, "batch", false, "run the batch section: several builds, side by side")
 	fs.IntVarP(&f.jobs, "jobs", "j", 0, "builds of a batch at once (default: the number of CPUs, at least 2)")
@@ -209,7 +209,7 @@ func parseBytes(s string) (int64, error) {
 	shift := map[string]int{"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 	bits, known := shift[unit]
 	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !known || v <= 0 || v*float64(int64(1)<<bits) > 1<<62 {
+	if err != nil || !known || !(v > 0) || v*float64(int64(1)<<bits) > 1<<62 {
 		return 0, fmt.Errorf("--memory %q: want a number with a unit, such as 512m or 2g", s)
 	}
 	return int64(v * float64(int64(1)<<bits)), nil

@@ -46,7 +46,17 @@ type session struct {
 	kept []held
 }
 
+// frontEnds are the formats that are read, the most wanted first.
 func frontEnds() []ci.FrontEnd { return []ci.FrontEnd{buildspec.New()} }
+
+// definitionNames are the files that are looked for, in that order.
+func definitionNames() []string {
+	var names []string
+	for _, f := range frontEnds() {
+		names = append(names, f.Files()...)
+	}
+	return names
+}
 
 func newSession(f *runFlags, req *request, env environment) (s *session, err error) {
 	s = &session{flags: f, req: req, env: env, id: ci.NewBuildID(time.Now())}
@@ -279,5 +289,6 @@ func (s *session) sweep(ctx context.Context) {
 	if err == nil && len(entries) > 0 {
 		_ = s.placer.local().Sweep(ctx, r.owned) // what cannot be removed now is tried again by the next run
 	}
+	_ = sweepEngine(ctx, s.placer, r.owned) // the same
 	r.tidyAll()
 }
