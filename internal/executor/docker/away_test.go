@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -193,4 +194,21 @@ func TestSocketIsNoLink(t *testing.T) {
 		_ = conn.Close()
 		t.Error("followed a link")
 	}
+}
+
+// TestDynamicBinary: a sluice that needs libraries says so, and not that it is
+// missing.
+func TestDynamicBinary(t *testing.T) {
+	t.Parallel()
+	dynamic, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is missing: apt-get install bash")
+	}
+	eachEngine(t, func(t *testing.T, c engineCase) {
+		e := c.executor(t, func(cfg *Config) { cfg.Exe = dynamic })
+		_, err := e.Open(t.Context(), ci.Placement{Job: "dynamic/job", Runtime: ci.Runtime{Image: busybox(t, e)}})
+		if !errors.Is(err, ci.ErrInvalid) || !strings.Contains(err.Error(), "CGO_ENABLED=0") {
+			t.Errorf("Open: %v", err)
+		}
+	})
 }

@@ -33,8 +33,7 @@ func (e *Executor) build(ctx context.Context, p ci.Placement) (*localImage, erro
 		return nil, err
 	}
 	say(p.Log, "Building the image from %s\n", file)
-	sum := sha256.Sum256([]byte(e.cfg.Owner + "\x00" + p.Job.Name() + "\x00" + file))
-	tag := "sluice/build:" + hex.EncodeToString(sum[:8])
+	tag := buildTag(e, p.Job.Name(), file)
 	id, err := e.imageBuild(ctx, p.BuildContext, client.ImageBuildOptions{
 		Tags: []string{tag}, Dockerfile: file, NetworkMode: network,
 		Remove: true, ForceRemove: true, Version: build.BuilderV1,
@@ -55,6 +54,12 @@ func (e *Executor) build(ctx context.Context, p ci.Placement) (*localImage, erro
 	}
 	img.Name = file
 	return img, nil
+}
+
+// buildTag keeps the newest image of a job's Dockerfile, and by it its layers.
+func buildTag(e *Executor, job, file string) string {
+	sum := sha256.Sum256([]byte(e.cfg.Owner + "\x00" + job + "\x00" + file))
+	return "sluice/build:" + hex.EncodeToString(sum[:8])
 }
 
 // imageBuild streams the context in and the build's output out. The answer is

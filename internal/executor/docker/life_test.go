@@ -285,6 +285,7 @@ func TestDockerfile(t *testing.T) {
 	eachEngine(t, func(t *testing.T, c engineCase) {
 		e := c.executor(t, nil)
 		base := busybox(t, e)
+		t.Cleanup(func() { removeImages(t, e, buildTag(e, "one", "ci/Dockerfile"), buildTag(e, "two", "ci/Dockerfile")) })
 		source := func(dockerfile string) func(context.Context, io.Writer) error {
 			return func(_ context.Context, w io.Writer) error {
 				a := tar.NewWriter(w)

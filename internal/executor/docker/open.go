@@ -97,7 +97,7 @@ func (e *Executor) open(ctx context.Context, p ci.Placement) (*Sandbox, error) {
 // find looks for the job's container; nil when there is none.
 func (e *Executor) find(ctx context.Context, name string) (*container.InspectResponse, error) {
 	res, err := e.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
-	if cerrdefs.IsNotFound(err) {
+	if missing(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -211,10 +211,19 @@ func (e *Executor) begin(ctx context.Context, s *Sandbox, r recipe) error {
 			return e.explain(err)
 		}
 	}
-	if _, err := e.api.ContainerStart(ctx, s.id, client.ContainerStartOptions{}); err != nil {
-		return e.explain(err)
+	_, err := e.api.ContainerStart(ctx, s.id, client.ContainerStartOptions{})
+	switch {
+	case err == nil:
+		err = s.ready(ctx)
+	case missing(err): // Podman, of one that ended at once and is removed already
+		err = fmt.Errorf("%w: %w", errEnded, err)
+	default:
+		err = e.explain(err)
 	}
-	if err := s.ready(ctx); err != nil {
+	if errors.Is(err, errEnded) && dynamic(e.cfg.Exe) {
+		return fmt.Errorf("the agent does not start in this image, most likely because the sluice binary %s needs libraries that the image lacks; use a static one (built with CGO_ENABLED=0): %w", e.cfg.Exe, ci.ErrInvalid)
+	}
+	if err != nil {
 		return err
 	}
 	if r.files == Copy {
@@ -275,7 +284,7 @@ func (e *Executor) remove(ctx context.Context, id string) error {
 	gone := e.api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
 	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	switch {
-	case err == nil, cerrdefs.IsNotFound(err):
+	case err == nil, missing(err):
 		return nil
 	case !cerrdefs.IsConflict(err):
 		return e.explain(err)
@@ -283,11 +292,17 @@ func (e *Executor) remove(ctx context.Context, id string) error {
 	select { // the engine is at it already
 	case <-gone.Result:
 	case err := <-gone.Error:
-		if err != nil && !cerrdefs.IsNotFound(err) {
+		if err != nil && !missing(err) {
 			return e.explain(err)
 		}
 	}
 	return nil
+}
+
+// missing says whether an error is that a container is not there. Podman has it
+// as an error of its own when the container goes while it is looked at.
+func missing(err error) bool {
+	return err != nil && (cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "no such container"))
 }
 
 // say writes a line for the person who waits.
