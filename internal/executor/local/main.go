@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -168,6 +169,7 @@ func (o *order) preparePlain() error {
 func (o *order) serve(ready *os.File) error {
 	// Few threads made confining cheap; from here on all processors may be used.
 	runtime.SetDefaultGOMAXPROCS()
+	reserveThreads()
 	socket := os.NewFile(socketFD, "socket")
 	l, err := net.FileListener(socket)
 	if err != nil {
@@ -187,6 +189,33 @@ func (o *order) serve(ready *os.File) error {
 	return agent.Serve(ctx, agent.Config{
 		Listener: l, Dirs: o.Dirs, Spool: spool, Env: o.Env, Ready: ready, OOMEvents: o.OOMEvents,
 	})
+}
+
+// reserved is how many threads the agent has in hand, and agentThreads how many
+// it may come to have: the limit of processes is the build's, and so these come
+// on top.
+const (
+	reserved     = 8
+	agentThreads = 24
+)
+
+// reserveThreads makes threads before a build can take all that the process limit
+// allows: a Go program that needs another one then and does not get it dies.
+func reserveThreads() {
+	var there, done sync.WaitGroup
+	release := make(chan struct{})
+	for range reserved {
+		there.Add(1)
+		done.Go(func() {
+			runtime.LockOSThread() // each stays on a thread of its own while all are here
+			defer runtime.UnlockOSThread()
+			there.Done()
+			<-release
+		})
+	}
+	there.Wait()
+	close(release)
+	done.Wait()
 }
 
 // raiseLoopback brings up "lo" of an otherwise empty network.

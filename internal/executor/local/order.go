@@ -97,8 +97,9 @@ func (h *host) layers() []layer {
 // environ is the base environment of a sandbox's commands.
 func (h *host) environ(dirs ci.Dirs, tools string, isolated bool) []string {
 	path := []string{tools}
+	toolchains := h.toolchains()
 	for _, p := range h.path() {
-		if !isolated || visible(p) || slices.ContainsFunc(h.toolchains(), func(t string) bool { return within(p, t) }) {
+		if !isolated || visible(p) || slices.ContainsFunc(toolchains, func(t string) bool { return within(p, t) }) {
 			path = append(path, p)
 		}
 	}

@@ -33,7 +33,7 @@ type found struct {
 func (e *Executor) Runtimes(ctx context.Context) ([]byte, error) { return e.runtimes(ctx, true) }
 
 func (e *Executor) runtimes(ctx context.Context, isolated bool) ([]byte, error) {
-	f := finder{host: e.host, isolated: isolated}
+	f := finder{host: e.host, isolated: isolated, toolchains: e.host.toolchains()}
 	searches := []func(context.Context) []found{f.golang, f.python, f.nodejs, f.java, f.ruby, f.php, f.rust, f.dotnet, f.docker}
 	lists := make([][]found, len(searches))
 	g, ctx := errgroup.WithContext(ctx)
@@ -123,14 +123,15 @@ func writeRuntimes(all []found) []byte {
 
 // finder looks for runtimes where installers put them.
 type finder struct {
-	host     *host
-	isolated bool
+	host       *host
+	isolated   bool
+	toolchains []string
 }
 
 // shows says whether builds see a path.
 func (f finder) shows(path string) bool {
 	return !f.isolated || visible(path) ||
-		slices.ContainsFunc(f.host.toolchains(), func(t string) bool { return within(path, t) })
+		slices.ContainsFunc(f.toolchains, func(t string) bool { return within(path, t) })
 }
 
 // glob finds what builds see, the newest first.

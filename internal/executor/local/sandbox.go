@@ -117,6 +117,7 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 	if l.processes == 0 {
 		l.processes = e.cfg.Processes
 	}
+	l.processes += agentThreads
 	state := h.make(&rec.Groups, l)
 	c, o, err := e.begin(ctx, f, p, rec, h)
 	if err != nil {
