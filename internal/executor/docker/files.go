@@ -21,17 +21,17 @@ import (
 	"github.com/sluice-ci/sluice/internal/agent"
 )
 
-// settings is what the agent in a container reads. env is the image's.
-func (e *Executor) settings(files string, env []string) ([]byte, error) {
+// settings is what the agent in a container reads. env is the image's; cgroup2
+// says which kind of cgroups the container sees.
+func settings(files string, env []string, cgroup2 bool) ([]byte, error) {
 	s := agent.Settings{
-		Socket: socketPath,
-		Dirs:   dirs(),
-		Spool:  agentDir,
-		Env:    environment(env),
-		// One of the two is there, and the agent goes without when none is.
+		Socket:    socketPath,
+		Dirs:      dirs(),
+		Spool:     agentDir,
+		Env:       environment(env),
 		OOMEvents: "/sys/fs/cgroup/memory/memory.oom_control",
 	}
-	if e.cgroup2() {
+	if cgroup2 {
 		s.OOMEvents = "/sys/fs/cgroup/memory.events"
 	}
 	if files == Bind && os.Getuid() != 0 {
@@ -40,9 +40,8 @@ func (e *Executor) settings(files string, env []string) ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// cgroup2 says which kind of cgroups a container sees: the engine's word, or
-// this machine's where the engine was not asked.
-func (e *Executor) cgroup2() bool {
+// cgroup2Here looks at this machine, which is the engine's where files are shared.
+func cgroup2Here() bool {
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	return err == nil
 }
@@ -147,7 +146,7 @@ func (e *Executor) shareJob(r recipe) error {
 	if err := os.WriteFile(filepath.Join(dir, "job"), []byte(r.job), 0o600); err != nil {
 		return fmt.Errorf("folder for the agent's socket: %w", err)
 	}
-	data, err := e.settings(Bind, r.image.Env)
+	data, err := settings(Bind, r.image.Env, cgroup2Here())
 	if err != nil {
 		return fmt.Errorf("settings of the agent: %w", err)
 	}
@@ -160,7 +159,11 @@ func (e *Executor) shareJob(r recipe) error {
 // copyIn puts the binary, the tools and the settings into a container that is
 // not running yet.
 func (e *Executor) copyIn(ctx context.Context, id string, r recipe) error {
-	data, err := e.settings(Copy, r.image.Env)
+	info, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return err
+	}
+	data, err := settings(Copy, r.image.Env, info.Info.CgroupVersion == "2")
 	if err != nil {
 		return fmt.Errorf("settings of the agent: %w", err)
 	}
@@ -169,7 +172,7 @@ func (e *Executor) copyIn(ctx context.Context, id string, r recipe) error {
 		return fmt.Errorf("the sluice binary: %w", err)
 	}
 	defer func() { _ = exe.Close() }()
-	info, err := exe.Stat()
+	file, err := exe.Stat()
 	if err != nil {
 		return fmt.Errorf("the sluice binary: %w", err)
 	}
@@ -178,7 +181,7 @@ func (e *Executor) copyIn(ctx context.Context, id string, r recipe) error {
 	go func() {
 		defer close(done)
 		t := tar.NewWriter(pw)
-		pw.CloseWithError(errors.Join(e.writeFiles(t, data, exe, info.Size()), t.Close()))
+		pw.CloseWithError(errors.Join(e.writeFiles(t, data, exe, file.Size()), t.Close()))
 	}()
 	_, err = e.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: pr})
 	_ = pr.Close()
