@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,7 +19,7 @@ import (
 // folder is the state of one sandbox on disk.
 //
 //	<name>.lock            held by who makes, finds or removes the sandbox
-//	<name>/sandbox.json    the record
+//	<name>/sandbox.json    the record, one line for each time that it changed
 //	<name>/agent.sock      where the agent listens
 //	<name>/agent.log       what the agent had to say before it died
 //	<name>/src, tmp        the source tree (one level down in a sandbox) and temporary files
@@ -65,18 +66,21 @@ type record struct {
 
 const recordVersion = 1
 
-// write replaces the record whole, so that a reader never sees half of one.
+// write appends the record as a line; the last whole line is the one that
+// counts. So a reader or a crash never meets half of one, and nothing has to be
+// freed on disk, which some file systems are slow at.
 func (f folder) write(r *record) error {
 	r.Version = recordVersion
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("record of the sandbox: %w", err)
 	}
-	fresh := f.path("sandbox.json.new")
-	if err := os.WriteFile(fresh, data, 0o600); err != nil {
+	file, err := os.OpenFile(f.path("sandbox.json"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
 		return fmt.Errorf("write the sandbox's record: %w", err)
 	}
-	if err := os.Rename(fresh, f.path("sandbox.json")); err != nil {
+	_, err = file.Write(append(data, '\n'))
+	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("write the sandbox's record: %w", err)
 	}
 	return nil
@@ -87,8 +91,10 @@ func (f folder) read() (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the sandbox's record: %w", err)
 	}
+	data = data[:bytes.LastIndexByte(data, '\n')+1]
+	data = bytes.TrimSuffix(data, []byte("\n"))
 	r := &record{}
-	if err := json.Unmarshal(data, r); err != nil {
+	if err := json.Unmarshal(data[bytes.LastIndexByte(data, '\n')+1:], r); err != nil {
 		return nil, fmt.Errorf("read the sandbox's record %s: %w", f.path("sandbox.json"), err)
 	}
 	if r.Version != recordVersion {

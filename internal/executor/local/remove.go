@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // removeTree removes a folder and all below it, also folders that nobody may
 // write to or look into, such as Go's module cache and overlay's work folders.
 func removeTree(dir string) error {
-	err := os.RemoveAll(dir)
+	err := removeAll(dir)
 	if err == nil {
 		return nil
 	}
@@ -29,4 +31,22 @@ func removeTree(dir string) error {
 		return fmt.Errorf("remove %s: %w", dir, err)
 	}
 	return nil
+}
+
+// removeAll is os.RemoveAll with what is in the folder removed at once, because
+// where a disk is slow to free things, waiting for one does not hold up the next.
+func removeAll(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return os.RemoveAll(dir)
+	}
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, d := range entries {
+		g.Go(func() error { return os.RemoveAll(filepath.Join(dir, d.Name())) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
