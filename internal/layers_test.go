@@ -45,7 +45,7 @@ var layers = map[string][]string{
 	"cmd/sluice": {"*"},
 	// How main shows a build and what it leaves on disk.
 	"cmd/sluice/internal/show":   {"internal/ci"},
-	"cmd/sluice/internal/outdir": {"internal/ci"},
+	"cmd/sluice/internal/outdir": {"internal/ci", "internal/report"},
 }
 
 // only lists who may import a package of the standard library or of others,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-ci/sluice/cmd/sluice/internal/show"
-	"github.com/sluice-ci/sluice/internal/ci"
 )
 
 // finding is what doctor found out about one thing.
@@ -82,11 +80,23 @@ func tell(cmd *cobra.Command, found []finding) error {
 
 func examine(ctx context.Context, env environment) []finding {
 	p := newPlacer(env.home, warn)
-	found := []finding{state(env.home)}
-	for _, isolation := range []string{"sandbox", "gvisor", "none"} {
-		found = append(found, trySandbox(ctx, p, isolation))
-	}
+	found := append([]finding{state(env.home)}, sandboxes(ctx, p)...)
 	return append(found, engineFinding(ctx, p), gitFinding(ctx))
+}
+
+// sandboxes tells what the local executor finds out about this machine. It opens a
+// sandbox of each kind: what works is what counts.
+func sandboxes(ctx context.Context, p *placer) []finding {
+	var found []finding
+	for _, f := range p.local().Probe(ctx).Findings {
+		kind, level := strings.CutPrefix(f.Name, "isolation ")
+		name := f.Name
+		if level {
+			name = "local, " + kind
+		}
+		found = append(found, finding{Name: name, OK: f.OK, Says: f.Note, Advice: f.Todo, Runs: level})
+	}
+	return found
 }
 
 // state looks at the folder that everything is kept in.
@@ -111,44 +121,6 @@ func state(home string) finding {
 		f.OK = false
 	}
 	return f
-}
-
-// trySandbox opens a sandbox and runs a command in it: what works is what counts.
-func trySandbox(ctx context.Context, p *placer, isolation string) finding {
-	f := finding{Name: "local, " + isolation, Runs: true}
-	ctx, stop := context.WithTimeout(ctx, 20*time.Second)
-	defer stop()
-	id := ci.NewBuildID(time.Now())
-	job := id.Job("doctor", 1)
-	if c, err := newRegistry(p.home).claim(id); err == nil { // or the sweep of a build that starts now might take it
-		defer func() { _ = c.release() }()
-	}
-	s, err := p.local().Open(ctx, ci.Placement{Job: job, Runtime: ci.Runtime{Isolation: isolation}})
-	if err == nil {
-		f.Says = s.Placed().Isolation
-		err = errors.Join(try(ctx, s, job), s.Close(context.WithoutCancel(ctx)))
-	}
-	f.OK = err == nil
-	if err != nil {
-		f.Says = strings.TrimPrefix(err.Error(), "open a local sandbox for "+string(job)+": ")
-		f.Advice = map[string]string{
-			"sandbox": "builds can run with --isolation none, without isolation, or in a container",
-			"gvisor":  "only needed for --isolation gvisor: put runsc on the PATH",
-		}[isolation]
-	}
-	return f
-}
-
-func try(ctx context.Context, s ci.Sandbox, job ci.JobID) error {
-	proc, err := s.Start(ctx, ci.Command{ID: job.Step("BUILD/0"), Script: "exit 0", Shell: "sh"})
-	if err != nil {
-		return err
-	}
-	exit, err := proc.Wait(ctx)
-	if err == nil && exit.Code != 0 {
-		err = fmt.Errorf("a command that does nothing ended with status %d", exit.Code)
-	}
-	return err
 }
 
 func engineFinding(ctx context.Context, p *placer) finding {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -155,7 +156,7 @@ func (e *Engine) find(rec *ci.Build, read func(string) ([]byte, error)) (ci.Fron
 			Message: "YAML_FILE_ERROR: stat " + rec.File + ": no such file or directory; give the path below the source's root with --file"}}
 	}
 	return nil, nil, ci.Problems{{Pos: ci.Pos{File: rec.Source.Location}, Severity: ci.Error,
-		Message: fmt.Sprintf("no definition found; looked for %v. Add a buildspec.yml, or name the file with --file", names)}}
+		Message: fmt.Sprintf("no definition found; looked for %s. Add a buildspec.yml, or name the file with --file", strings.Join(names, ", "))}}
 }
 
 // front is the front end for a file name: by its exact base name, else by its

@@ -172,7 +172,10 @@ func TestRecord(t *testing.T) {
 		if *c.ExitCode != 3 || c.Line != 4 || c.Seconds != 1 || o.Commands[1].ExitCode != nil {
 			t.Errorf("commands: %+v", o.Commands)
 		}
-		if p := o.Phases[0]; p.Status != "FAILED" || p.Seconds != 1 || p.Contexts[0].Message != "Error: ***" {
+		if o.Phases[0].Type != ci.PhaseSubmitted || o.Phases[1].Type != ci.PhaseQueued {
+			t.Errorf("phases begin with %+v", o.Phases[:2])
+		}
+		if p := o.Phases[2]; p.Status != "FAILED" || p.Seconds != 1 || p.Contexts[0].Message != "Error: ***" {
 			t.Errorf("phase: %+v", p)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/report"
 )
 
 // RecordVersion is the version of the shape of build.json. A field may be added
@@ -124,7 +125,7 @@ func Describe(b *ci.Build, exit int, hide func(string) string) *Record {
 			ID: run.ID, Name: run.Name, Attempt: run.ID.Attempt(), Needs: run.Needs, AllowFailure: run.AllowFailure,
 			Status: run.Status, BuildStatus: run.Status.CodeBuild(), Reason: hide(run.Reason),
 			Queued: run.Queued, Started: run.Started, Ended: run.Ended,
-			Environment: run.Environment, Outcome: outcome(run, hide),
+			Environment: run.Environment, Outcome: outcome(b, run, hide),
 		}
 		r.Jobs = append(r.Jobs, j)
 	}
@@ -137,8 +138,8 @@ func Describe(b *ci.Build, exit int, hide func(string) string) *Record {
 	return r
 }
 
-func outcome(run *ci.JobRun, hide func(string) string) Outcome {
-	o := Outcome{Artifacts: run.Artifacts, Reports: run.Reports, Cache: run.Cache, Usage: run.Usage}
+func outcome(b *ci.Build, run *ci.JobRun, hide func(string) string) Outcome {
+	o := Outcome{Artifacts: run.Artifacts, Reports: run.Reports, Cache: run.Cache, Usage: run.Usage, Phases: waiting(b, run)}
 	for i := range run.Steps {
 		s := &run.Steps[i]
 		switch s.Kind {
@@ -159,6 +160,18 @@ func outcome(run *ci.JobRun, hide func(string) string) Outcome {
 	}
 	o.Tests, o.Coverage = Totals(run.Reports)
 	return o
+}
+
+// waiting are the phases that a job goes through before it has a sandbox.
+func waiting(b *ci.Build, run *ci.JobRun) []Phase {
+	if run.Started.IsZero() {
+		return nil
+	}
+	ok, none := ci.Succeeded.CodeBuild(), []ci.PhaseContext{{}}
+	return []Phase{
+		{Type: ci.PhaseSubmitted, Status: ok, Start: b.Queued, End: run.Queued, Seconds: seconds(b.Queued, run.Queued), Contexts: none},
+		{Type: ci.PhaseQueued, Status: ok, Start: run.Queued, End: run.Started, Seconds: seconds(run.Queued, run.Started), Contexts: none},
+	}
 }
 
 func command(s *ci.StepRun, hide func(string) string) Command {
@@ -224,8 +237,8 @@ func together(jobs []Job) Outcome {
 		o.Usage.OOMKills += j.Usage.OOMKills
 		o.Usage.PeakMemory = max(o.Usage.PeakMemory, j.Usage.PeakMemory)
 	}
+	o.Reports = report.MergeAll(o.Reports)
 	o.Tests, o.Coverage = Totals(o.Reports)
-	o.Reports = nil // each stands with its job
 	return o
 }
 
