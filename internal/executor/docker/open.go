@@ -279,24 +279,30 @@ func (e *Executor) discard(ctx context.Context, id, name string) {
 	_ = os.RemoveAll(e.jobDir(name))
 }
 
-// remove ends and removes a container; one that is gone already is fine.
+// removePatience is how long an engine gets to be done with removing.
+const removePatience = 20 * time.Second
+
+// remove ends and removes a container; one that is gone already is fine. Engines
+// refuse, or stumble over themselves, when they are already removing it because
+// it ended: then it is asked again.
 func (e *Executor) remove(ctx context.Context, id string) error {
-	gone := e.api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
-	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-	switch {
-	case err == nil, missing(err):
-		return nil
-	case !cerrdefs.IsConflict(err):
-		return e.explain(err)
-	}
-	select { // the engine is at it already
-	case <-gone.Result:
-	case err := <-gone.Error:
-		if err != nil && !missing(err) {
+	pause := 10 * time.Millisecond
+	for deadline := time.Now().Add(removePatience); ; pause = min(2*pause, 500*time.Millisecond) {
+		_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		switch {
+		case err == nil, missing(err):
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case unreachable(err), client.IsErrConnectionFailed(err), time.Now().After(deadline):
 			return e.explain(err)
 		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return nil
 }
 
 // missing says whether an error is that a container is not there. Podman has it
