@@ -69,10 +69,12 @@ func (o *order) confineByExec() error {
 		return fmt.Errorf("start the second stage: %w", err)
 	}
 	_ = unix.Close(pipe[1])
-	if err := unix.Dup2(pipe[0], orderFD); err != nil {
-		return fmt.Errorf("start the second stage: %w", err)
+	if pipe[0] != orderFD { // it is when the first order's place was the lowest free one
+		if err := unix.Dup2(pipe[0], orderFD); err != nil {
+			return fmt.Errorf("start the second stage: %w", err)
+		}
+		_ = unix.Close(pipe[0])
 	}
-	_ = unix.Close(pipe[0])
 	for _, fd := range []int{reportFD, socketFD, o.Spool} {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("start the second stage: %w", err)

@@ -144,7 +144,13 @@ func (o *order) openSpool() error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: o.Folder, Err: err}
 	}
-	o.Spool = fd
+	defer func() { _ = unix.Close(fd) }()
+	// Beyond the inherited descriptors: a second stage gets its order in the place
+	// of the first, which is free by now.
+	o.Spool, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, hostFD+1)
+	if err != nil {
+		return &os.PathError{Op: "keep open", Path: o.Folder, Err: err}
+	}
 	return nil
 }
 

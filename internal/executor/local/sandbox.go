@@ -258,7 +258,7 @@ func describe(rt ci.Runtime, rec *record, r *report, state held) string {
 		parts = append(append(parts, "runsc (a kernel in user space) in user, mount, pid namespaces", network), r.Has...)
 		state.Misses = append(state.Misses, "a memory limit ends the whole sandbox", "processes in gVisor are not limited")
 	} else if rec.Isolation == Plain {
-		parts = append(parts, "NONE: commands run as plain processes of this machine, with all that its user may do")
+		parts = append(parts, "commands run as plain processes of this machine, with all that its user may do")
 	} else {
 		names := "user, mount, pid, ipc, uts namespaces"
 		if rt.Network == "none" {
