@@ -1,6 +1,7 @@
 package projects_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -200,7 +201,9 @@ func hasImage(t *testing.T, host, image string) bool {
 	t.Helper()
 	socket := strings.TrimPrefix(host, "unix://")
 	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
 	}}
 	res, err := client.Get("http://engine/images/" + image + "/json")
 	if err != nil {
