@@ -153,7 +153,7 @@ func cmdNowhere(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		files++
 		text, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(text, []byte(args[1])) {
+		if err == nil && bytes.Contains(append([]byte("\n"), text...), []byte("\n"+args[1])) {
 			err = fmt.Errorf("%s holds it", path)
 		}
 		return err
@@ -185,7 +185,8 @@ func cmdNoProcess(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// waitfor FILE TEXT waits until a file that another process writes holds TEXT.
+// waitfor FILE TEXT waits until a file that another process writes has a line
+// that begins with TEXT.
 func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: waitfor FILE TEXT")
@@ -199,7 +200,7 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	buf := make([]byte, 64<<10)
 	for {
 		text, err := os.ReadFile(file)
-		if err == nil && bytes.Contains(text, []byte(args[1])) {
+		if err == nil && bytes.Contains(append([]byte("\n"), text...), []byte("\n"+args[1])) {
 			return
 		}
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000)

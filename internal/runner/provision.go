@@ -57,6 +57,10 @@ func (j *job) touched() bool {
 
 // placeError tells what the build asked for and cannot have from what broke.
 func placeError(err error) error {
+	var image interface{ Code() string } // an image that cannot be had, whatever the reason
+	if errors.As(err, &image) {
+		return &failure{code: image.Code(), err: err}
+	}
 	for _, own := range []error{ci.ErrNotFound, ci.ErrDenied, ci.ErrInvalid} {
 		if errors.Is(err, own) {
 			return &failure{code: ci.CodePullImage, err: err}
