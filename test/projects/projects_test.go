@@ -53,7 +53,7 @@ func TestLocal(t *testing.T) {
 				}
 			}
 			// Where Debian keeps its Python for itself, its users say this to pip.
-			p.twice(t, os.Environ(), "--executor", "local", "--packaging", "zip", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1")
+			p.twice(t, os.Environ(), "--executor", "local", "--packaging", "zip")
 		})
 	}
 }

@@ -109,7 +109,9 @@ func (h *host) environ(dirs ci.Dirs, tools string, isolated bool) []string {
 		"TMPDIR=" + dirs.Temp,
 	}
 	if isolated {
-		env = append(env, "USER=root", "LOGNAME=root")
+		// A distribution's Python wants its packages left to the distribution. What a
+		// build installs here is gone with the sandbox, and builds expect to `pip install`.
+		env = append(env, "USER=root", "LOGNAME=root", "PIP_BREAK_SYSTEM_PACKAGES=1")
 	} else if user := h.env["USER"]; user != "" {
 		env = append(env, "USER="+user, "LOGNAME="+user)
 	}

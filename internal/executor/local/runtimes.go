@@ -24,7 +24,7 @@ import (
 // found is one version of a runtime that the host has.
 type found struct {
 	name     string   // as runtime-versions calls the runtime: golang, nodejs, java, ...
-	versions []string // names it answers to, the fullest first
+	versions []string // names it answers to, the full one first; "" = it has short ones only
 	commands []string // that switch to it
 }
 
@@ -106,7 +106,7 @@ func writeRuntimes(all []found) []byte {
 		for full := range 2 { // a full version before anybody's short form
 			for _, f := range all {
 				for i, v := range f.versions {
-					if f.name != name || (i > 0) != (full > 0) || taken[v] {
+					if f.name != name || v == "" || (i > 0) != (full > 0) || taken[v] {
 						continue
 					}
 					taken[v] = true
@@ -200,6 +200,31 @@ func named(version string, major bool) []string {
 
 // onPath is the command that puts a folder first on PATH.
 func onPath(dir string) string { return "export PATH=" + quote(dir) + `:"$PATH"` }
+
+// link is a program under another name.
+type link struct{ name, program string }
+
+// chosen puts programs first on PATH without all else that is in their folder:
+// /usr/bin before everything would take away what was chosen before.
+func chosen(runtime, version string, links []link) []string {
+	dir := `"$HOME/.sluice/` + runtime + "-" + version + `"`
+	command := "mkdir -p " + dir
+	for _, l := range links {
+		if _, err := os.Stat(l.program); err == nil {
+			command += " && ln -sf " + quote(l.program) + " " + dir + "/" + l.name
+		}
+	}
+	return []string{command, "export PATH=" + dir + `:"$PATH"`}
+}
+
+// beside chooses the first program and the others that lie in its folder.
+func beside(runtime, version, program string, others ...string) []string {
+	links := []link{{filepath.Base(program), program}}
+	for _, o := range others {
+		links = append(links, link{o, filepath.Join(filepath.Dir(program), o)})
+	}
+	return chosen(runtime, version, links)
+}
 
 func set(name, value string) string { return "export " + name + "=" + quote(value) }
 

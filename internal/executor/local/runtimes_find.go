@@ -44,15 +44,24 @@ func (f finder) python(context.Context) []found {
 		if versionIn(version) != version {
 			continue
 		}
-		// The distribution's python has no plain "python"; a folder of links makes one.
-		out = append(out, found{"python", []string{version}, []string{
-			`mkdir -p "$HOME/.sluice/python-` + version + `"`,
-			"ln -sf " + quote(bin) + ` "$HOME/.sluice/python-` + version + `/python"`,
-			"ln -sf " + quote(bin) + ` "$HOME/.sluice/python-` + version + `/python3"`,
-			`export PATH="$HOME/.sluice/python-` + version + `:$PATH"`,
-		}})
+		// The distribution's python has no plain "python", and one of a version
+		// manager goes before it: that one is made for installing packages.
+		links := []link{{"python", bin}, {"python3", bin}, {filepath.Base(bin), bin}}
+		if dir := filepath.Dir(bin); resolved(dir+"/python3") == bin { // pip3 is the default python's
+			links = append(links, link{"pip", dir + "/pip3"}, link{"pip3", dir + "/pip3"})
+		}
+		out = append(out, found{"python", []string{"", version}, chosen("python", version, links)})
 	}
 	return out
+}
+
+// resolved is what a link stands for in the end.
+func resolved(path string) string {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	return real
 }
 
 func (f finder) nodejs(ctx context.Context) []found {
@@ -66,7 +75,7 @@ func (f finder) nodejs(ctx context.Context) []found {
 	}
 	if p := f.program("node"); p != "" {
 		if version := f.ask(ctx, p, "--version"); version != "" {
-			out = append(out, found{"nodejs", named(version, true), []string{onPath(filepath.Dir(p))}})
+			out = append(out, found{"nodejs", named(version, true), beside("nodejs", version, p, "npm", "npx", "corepack", "yarn", "pnpm")})
 		}
 	}
 	return out
@@ -134,7 +143,7 @@ func (f finder) ruby(ctx context.Context) []found {
 	}
 	if p := f.program("ruby"); p != "" {
 		if version := f.ask(ctx, p, "--version"); version != "" {
-			out = append(out, found{"ruby", named(version, false), []string{onPath(filepath.Dir(p))}})
+			out = append(out, found{"ruby", named(version, false), beside("ruby", version, p, "gem", "bundle", "bundler", "rake", "irb", "erb")})
 		}
 	}
 	return out
@@ -149,7 +158,7 @@ func (f finder) php(ctx context.Context) []found {
 	}
 	if p := f.program("php"); p != "" {
 		if version := f.ask(ctx, p, "--version"); version != "" {
-			out = append(out, found{"php", named(version, false), []string{onPath(filepath.Dir(p))}})
+			out = append(out, found{"php", named(version, false), beside("php", version, p, "composer", "phpize", "php-config", "pear", "pecl")})
 		}
 	}
 	return out
@@ -168,7 +177,7 @@ func (f finder) rust(ctx context.Context) []found {
 	}
 	if p := f.program("rustc"); p != "" && len(out) == 0 {
 		if version := f.ask(ctx, p, "--version"); version != "" {
-			out = append(out, found{"rust", named(version, false), []string{onPath(filepath.Dir(p))}})
+			out = append(out, found{"rust", named(version, false), beside("rust", version, p, "cargo", "rustdoc", "rustfmt", "cargo-fmt", "cargo-clippy", "clippy-driver")})
 		}
 	}
 	return out
@@ -198,5 +207,5 @@ func (f finder) docker(ctx context.Context) []found {
 	if version == "" {
 		return nil
 	}
-	return []found{{"docker", named(version, true), []string{onPath(filepath.Dir(p))}}}
+	return []found{{"docker", named(version, true), beside("docker", version, p)}}
 }
