@@ -138,7 +138,7 @@ func (j *junit) outcome(element, text string) {
 	if message == "" {
 		message = j.kind
 	}
-	status := j.c.Status
+	var status string
 	switch element {
 	case "failure":
 		status = ci.TestFailed

@@ -98,16 +98,6 @@ func (x *xmlScanner) parent() string {
 	return x.stack[len(x.stack)-2]
 }
 
-// within says whether an element of that name is open around the current one.
-func (x *xmlScanner) within(name string) bool {
-	for _, s := range x.stack[:max(0, len(x.stack)-1)] {
-		if s == name {
-			return true
-		}
-	}
-	return false
-}
-
 // attr is the value of an attribute of the element that just began, or "".
 func (x *xmlScanner) attr(name string) string {
 	for _, a := range x.attrs {

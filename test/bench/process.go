@@ -89,7 +89,7 @@ func (b *bench) oneCommand(ctx context.Context) error {
 		return err
 	}
 	b.add(row{what: "sluice run of one command, no isolation", got: ms(none), floor: ms(floor) + " sh -c true", ratio: ratio(none, floor), budget: "20 ms", ok: none <= 20*time.Millisecond})
-	boxed, floor, err := b.paired(ctx, 3*b.runs, dir, run, bare)
+	boxed, _, err := b.paired(ctx, 3*b.runs, dir, run, bare)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 // the same Script and finds the same sandboxes, with their steps still running.
 type Script struct {
 	// Before is asked at the start of every call, and After when it has done its
-	// work; an error is what the caller gets. With Lose the sandbox is lost at that
+	// work; an error is what the caller gets. With ErrLose the sandbox is lost at that
 	// moment. Nil = no faults. Set them before the first call.
 	Before func(Call) error
 	After  func(Call) error
@@ -56,8 +56,8 @@ func (c Call) String() string {
 	return c.Op + " " + string(c.Job)
 }
 
-// Lose, as the answer of Before or After, loses the sandbox.
-var Lose = errors.New("the sandbox is lost")
+// ErrLose, as the answer of Before or After, loses the sandbox.
+var ErrLose = errors.New("the sandbox is lost")
 
 // NewScript makes one that keeps files below dir.
 func NewScript(dir string) *Script {
@@ -163,7 +163,7 @@ func (s *Script) fault(ask func(Call) error, c Call) error {
 		return nil
 	}
 	err := ask(c)
-	if errors.Is(err, Lose) {
+	if errors.Is(err, ErrLose) {
 		s.Lose(c.Job)
 		return fmt.Errorf("%s: %w: %w", c, err, ci.ErrUnavailable)
 	}

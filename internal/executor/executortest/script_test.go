@@ -127,7 +127,7 @@ func TestScriptFaults(t *testing.T) {
 	s.Before = FailAt(2, boom)
 	s.After = func(c Call) error {
 		if c.Op == "usage" {
-			return Lose
+			return ErrLose
 		}
 		return nil
 	}
