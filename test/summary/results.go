@@ -77,6 +77,7 @@ func (r *results) endTest(e event, key string) {
 		s := skip{e.Package, e.Test, reason(r.output[key])}
 		for _, rule := range r.allowed {
 			if rule.allows(e.Package, e.Test) {
+				s.why = rule.why
 				r.meant = append(r.meant, s)
 				return
 			}

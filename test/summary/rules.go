@@ -10,7 +10,7 @@ import (
 
 // rule allows skips: of tests whose package and name match its two globs. In a
 // test's name a * also takes the slashes of subtests.
-type rule struct{ pkg, test string }
+type rule struct{ pkg, test, why string }
 
 // readRules reads lines "package test: why". Empty lines and those that begin
 // with # are left out; a line without a reason is refused.
@@ -27,7 +27,7 @@ func readRules(r io.Reader) ([]rule, error) {
 		if len(f) != 2 || strings.TrimSpace(why) == "" {
 			return nil, fmt.Errorf("line %d of the allowed skips: want \"package test: why\", got %q", n, line)
 		}
-		all = append(all, rule{f[0], f[1]})
+		all = append(all, rule{f[0], f[1], strings.TrimSpace(why)})
 	}
 	return all, s.Err()
 }

@@ -91,7 +91,7 @@ func TestSkips(t *testing.T) {
 	t.Parallel()
 	got, ok := summaryOf(t, "good TestHelper: runs in a process of its own\n", true, "good")
 	wants(t, got, "ok  \texample.com/m/good", "Skipped:\n  good TestMissing: no engine: start one\n",
-		"Skipped by design:\n  good TestHelper: no reason given\n", "\n3 passed, 0 failed, 1 skipped\n")
+		"Skipped by design:\n  good TestHelper: runs in a process of its own\n", "\n3 passed, 0 failed, 1 skipped\n")
 	if ok {
 		t.Error("a skip was let through with -strict")
 	}
@@ -132,7 +132,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("%q: got %v, want an error for line 3", bad, err)
 		}
 	}
-	r := rule{"executor/local", "TestSuite/*/as-user"}
+	r := rule{pkg: "executor/local", test: "TestSuite/*/as-user"}
 	if !r.allows("example.com/m/internal/executor/local", "TestSuite/a/b/as-user") {
 		t.Error("a star does not take slashes")
 	}
