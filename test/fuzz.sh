@@ -4,10 +4,17 @@ set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 2
 time=${1:-5s}
 failed=() count=0
+
+# only_late OUTPUT: the time ended while a worker was at an input, which the go
+# command sometimes calls a failure. A real one leaves its input.
+only_late() {
+	grep -qx ' *context deadline exceeded' <<<"$1" && ! grep -q 'Failing input\|panic:\|_test\.go:' <<<"$1"
+}
+
 while read -r package; do
 	while read -r fuzzer; do
 		count=$((count + 1))
-		if ! out=$(go test -run '^$' -fuzz "^$fuzzer\$" -fuzztime "$time" "$package" </dev/null 2>&1); then
+		if ! out=$(go test -run '^$' -fuzz "^$fuzzer\$" -fuzztime "$time" "$package" </dev/null 2>&1) && ! only_late "$out"; then
 			failed+=("$package $fuzzer")
 			printf '%s\n' "$out"
 		else
