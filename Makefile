@@ -5,6 +5,7 @@ FUZZTIME    ?= $(if $(filter true,$(CI)),3s,5s)
 CACHE       ?= $(or $(SLUICE_TEST_CACHE),$(HOME)/.cache/sluice-test)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := v0.8.2
+EMBEDDED    := cmd/sluice/internal/embedded
 TOOLS       := $(CACHE)/tools
 LINTER      := $(TOOLS)/staticcheck-$(STATICCHECK)
 SCRIPTS      = $(shell git ls-files '*.sh') .ci/run
@@ -19,7 +20,9 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## build ./sluice, static and stripped
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o sluice ./cmd/sluice
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(EMBEDDED)/agent ./cmd/sluice/agent
+	@sha256sum <$(EMBEDDED)/agent | cut -c1-64 >$(EMBEDDED)/agent.sum
+	CGO_ENABLED=0 $(GO) build -tags embedagent -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o sluice ./cmd/sluice
 
 test: ## run every test with the race detector; says which were skipped and why
 	@test/run.sh

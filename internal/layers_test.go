@@ -44,8 +44,11 @@ var layers = map[string][]string{
 	// 5: main sees all; nothing sees it.
 	"cmd/sluice": {"*"},
 	// How main shows a build and what it leaves on disk.
-	"cmd/sluice/internal/show":   {"internal/ci"},
-	"cmd/sluice/internal/outdir": {"internal/ci", "internal/report"},
+	"cmd/sluice/agent":             {"cmd/sluice/internal/inside"},
+	"cmd/sluice/internal/inside":   {"internal/agent", "internal/buildtool", "internal/executor/local"},
+	"cmd/sluice/internal/embedded": {},
+	"cmd/sluice/internal/show":     {"internal/ci"},
+	"cmd/sluice/internal/outdir":   {"internal/ci", "internal/report"},
 }
 
 // only lists who may import a package of the standard library or of others,

@@ -8,24 +8,14 @@ package main
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
 
-	"github.com/sluice-ci/sluice/internal/agent"
-	"github.com/sluice-ci/sluice/internal/buildtool"
-	"github.com/sluice-ci/sluice/internal/executor/local"
+	"github.com/sluice-ci/sluice/cmd/sluice/internal/inside"
 )
 
 func main() {
 	// Before anything heavy: these start many times in a build.
-	base := filepath.Base(os.Args[0])
-	switch {
-	case base == local.Argv0:
-		os.Exit(local.Main())
-	case strings.HasPrefix(base, "codebuild-"):
-		os.Exit(buildtool.Main(base, os.Args[1:]))
-	case len(os.Args) > 1 && os.Args[1] == "agent":
-		os.Exit(agent.Main(os.Args[2:]))
+	if code, ok := inside.Main(os.Args); ok {
+		os.Exit(code)
 	}
 	os.Exit(execute(os.Args[1:]))
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/sluice-ci/sluice/cmd/sluice/internal/embedded"
 	"github.com/sluice-ci/sluice/internal/buildtool"
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/executor/docker"
@@ -32,10 +33,10 @@ type placer struct {
 func newPlacer(home string, warn func(string)) *placer {
 	p := &placer{home: home, warn: warn, open: map[ci.JobID]ci.Sandbox{}}
 	p.local = sync.OnceValue(func() *local.Executor {
-		return local.New(local.Config{Root: filepath.Join(home, "sandboxes"), Tools: buildtool.Names()})
+		return local.New(local.Config{Root: filepath.Join(home, "sandboxes"), Exe: embedded.Agent(home), Tools: buildtool.Names()})
 	})
 	p.docker = sync.OnceValues(func() (*docker.Executor, error) {
-		return docker.New(docker.Config{Root: filepath.Join(home, "docker"), Tools: buildtool.Names(), Helper: credentialHelper})
+		return docker.New(docker.Config{Root: filepath.Join(home, "docker"), Exe: embedded.Agent(home), Tools: buildtool.Names(), Helper: credentialHelper})
 	})
 	return p
 }
