@@ -115,22 +115,24 @@ func (c *Client) Put(ctx context.Context, dir string, tar io.Reader) error {
 		return fmt.Errorf("put files into %s: %w", dir, err)
 	}
 	defer k.close()
-	sent := make(chan error, 1)
+	source := &source{r: tar}
+	sent := make(chan struct{})
 	go func() {
-		_, err := io.CopyBuffer(onlyWriter{k.wire}, onlyReader{tar}, make([]byte, chunkSize))
-		if err == nil {
-			err = k.write(frameEnd, nil)
-		} else if !isNet(err) {
-			_ = k.conn.Close() // the source of the tar failed: the agent must not take it for whole
+		defer close(sent)
+		_, err := io.CopyBuffer(onlyWriter{k.wire}, source, make([]byte, chunkSize))
+		if source.err != nil {
+			_ = k.conn.Close() // the agent must not take the tar for whole
+		} else if err == nil {
+			_ = k.write(frameEnd, nil) // one that does not arrive is the connection's error, and so the result's
 		}
-		sent <- err
 	}()
 	_, err = k.result()
 	if err != nil {
 		_ = k.conn.Close() // lets go of a sender that nobody reads from any more
 	}
-	if sendErr := <-sent; sendErr != nil && !isNet(sendErr) && k.ctx.Err() == nil {
-		err = sendErr
+	<-sent
+	if source.err != nil && k.ctx.Err() == nil {
+		err = source.err
 	}
 	if err != nil {
 		return fmt.Errorf("put files into %s: %w", dir, err)
@@ -206,10 +208,19 @@ type onlyWriter struct{ io.Writer }
 
 type onlyReader struct{ io.Reader }
 
-// isNet says whether err is the connection's own.
-func isNet(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
+// source remembers how reading failed. By the error alone it could not be told
+// from the connection's, since a tar may well come over a network.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 // process is a step of the agent, by its ID.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,20 @@ func TestReaderGoes(t *testing.T) {
 	}
 	if n := len(output0(t, p)); n != 100_000_000 {
 		t.Errorf("%d bytes", n)
+	}
+}
+
+// A tar whose source breaks is not put, whatever its error looks like.
+func TestPutFromABrokenNetwork(t *testing.T) {
+	t.Parallel()
+	b := startAgent(t)
+	for _, broken := range []error{&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, io.ErrClosedPipe, net.ErrClosed, errors.New("broken")} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := b.Put(ctx, b.dirs.Source, iotest.ErrReader(broken))
+		cancel()
+		if !errors.Is(err, broken) || errors.Is(err, ci.ErrUnavailable) {
+			t.Errorf("%v: got %v", broken, err)
+		}
 	}
 }
 
@@ -308,6 +323,25 @@ func (s *screen) Write(p []byte) (int, error) {
 		close(s.seen)
 	}
 	return n, err
+}
+
+// A shell that ends ends the terminal, whoever still holds it.
+func TestTerminalLeftBehind(t *testing.T) {
+	t.Parallel()
+	b := startAgent(t)
+	for _, text := range []string{"setsid sleep 1000 &", "(trap '' HUP; sleep 1000) &"} {
+		in, typing := io.Pipe()
+		var out screen
+		out.seen, out.want = make(chan struct{}), "last words"
+		go func() { _, _ = io.WriteString(typing, text+"\necho last' 'words; exit 7\n") }()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		x, err := b.Terminal(ctx, ci.Terminal{In: in, Out: &out})
+		cancel()
+		_ = typing.Close()
+		if err != nil || x.Code != 7 || !out.done {
+			t.Errorf("%q: %+v, %v; screen %q", text, x, err, out.String())
+		}
+	}
 }
 
 // A client that hangs up takes its shell with it.

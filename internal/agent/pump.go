@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ type hub struct {
 	running []*spool
 	held    []byte
 	pumps   map[*pump]struct{}
+	strays  map[*pump]struct{} // those whose command has ended
 	wait    sync.WaitGroup
 }
 
@@ -49,14 +52,16 @@ func (h *hub) leave(s *spool) {
 	}
 }
 
-func (h *hub) stray(p []byte) {
+// stray takes what a background process prints: into the output of a command that
+// runs, else it is held for the next.
+func (h *hub) stray(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n := len(h.running); n > 0 {
-		_, _ = h.running[n-1].Write(p)
-		return
+		return h.running[n-1].Write(p)
 	}
 	h.held = append(h.held, p[:min(len(p), holdStray-len(h.held))]...)
+	return len(p), nil
 }
 
 // close ends all pumps, also those whose pipe a process outside still holds.
@@ -69,12 +74,26 @@ func (h *hub) close() {
 	h.wait.Wait()
 }
 
+// settle returns when what background processes have printed by now is in the
+// output of the command that runs.
+func (h *hub) settle() {
+	h.mu.Lock()
+	strays := slices.Collect(maps.Keys(h.strays))
+	h.mu.Unlock()
+	for _, p := range strays {
+		p.flush()
+	}
+}
+
 // pump moves what a command prints from its pipe into its spool.
 type pump struct {
-	hub     *hub
-	spool   *spool
-	r       *os.File
-	drained chan struct{} // closed when all that the command itself printed is in the spool
+	hub   *hub
+	spool *spool
+	r     *os.File
+
+	mu      sync.Mutex
+	flushes []chan struct{} // closed when all that was in the pipe has been read
+	ended   bool            // nobody reads any more
 }
 
 // pump makes a pipe of which the caller gives w to a command.
@@ -85,15 +104,10 @@ func (h *hub) pump(s *spool) (p *pump, w *os.File, err error) {
 	}
 	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
 	_ = unix.SetNonblock(fds[0], true) // the reading end only: a command gets an ordinary pipe
-	p = &pump{
-		hub:     h,
-		spool:   s,
-		r:       os.NewFile(uintptr(fds[0]), "output"),
-		drained: make(chan struct{}),
-	}
+	p = &pump{hub: h, spool: s, r: os.NewFile(uintptr(fds[0]), "output")}
 	h.mu.Lock()
 	if h.pumps == nil {
-		h.pumps = map[*pump]struct{}{}
+		h.pumps, h.strays = map[*pump]struct{}{}, map[*pump]struct{}{}
 	}
 	h.pumps[p] = struct{}{}
 	h.mu.Unlock()
@@ -111,52 +125,63 @@ func (p *pump) start() {
 func (p *pump) close() {
 	p.hub.mu.Lock()
 	delete(p.hub.pumps, p)
+	delete(p.hub.strays, p)
 	p.hub.mu.Unlock()
 	_ = p.r.Close()
 }
 
-// drain is called when the main process has ended: it returns when what is in
-// the pipe by now is in the spool. What comes later is stray.
-func (p *pump) drain() {
-	_ = p.r.SetReadDeadline(time.Unix(1, 0))
-	<-p.drained
-}
-
-func (p *pump) run() {
-	if p.follow(make([]byte, chunkSize)) {
-		close(p.drained)
+// flush returns when what is in the pipe by now has been read. The first is for
+// the command's end: what comes later is stray.
+func (p *pump) flush() {
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
 		return
 	}
-	p.rest()
-	_ = p.r.SetReadDeadline(time.Time{})
-	close(p.drained)
-	buf := make([]byte, 8<<10)
-	for {
-		n, err := p.r.Read(buf)
-		p.hub.stray(buf[:n])
-		if err != nil {
-			return
-		}
+	done := make(chan struct{})
+	p.flushes = append(p.flushes, done)
+	_ = p.r.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	p.mu.Unlock()
+	<-done
+}
+
+// flushed lets go of those who wait, and of the deadline unless it was the end.
+func (p *pump) flushed(end bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, done := range p.flushes {
+		close(done)
+	}
+	p.flushes, p.ended = nil, end
+	if !end {
+		_ = p.r.SetReadDeadline(time.Time{})
 	}
 }
 
-// follow reads until the last writer is gone (true) or drain is called.
-func (p *pump) follow(buf []byte) bool {
+// run reads until the last writer is gone.
+func (p *pump) run() {
+	defer p.flushed(true)
+	to, buf := p.spool.Write, make([]byte, chunkSize)
 	for {
 		n, err := p.r.Read(buf)
-		_, _ = p.spool.Write(buf[:n])
+		_, _ = to(buf[:n])
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return false
+			p.rest(to)
+			to = p.hub.stray
+			p.hub.mu.Lock()
+			p.hub.strays[p] = struct{}{}
+			p.hub.mu.Unlock()
+			p.flushed(false)
 		case err != nil:
-			return true
+			return
 		}
 	}
 }
 
 // rest reads what is in the pipe at this moment and no more: a background
 // process that prints without end must not hold the command.
-func (p *pump) rest() {
+func (p *pump) rest(to func([]byte) (int, error)) {
 	raw, err := p.r.SyscallConn()
 	if err != nil {
 		return
@@ -175,7 +200,7 @@ func (p *pump) rest() {
 				return
 			}
 			left -= n
-			_, _ = p.spool.Write(buf[:n])
+			_, _ = to(buf[:n])
 		}
 	})
 }

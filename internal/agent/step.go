@@ -185,7 +185,8 @@ func seconds(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1
 // its files.
 func (a *agent) follow(st *step, session string, folder *folder, pump *pump, ends <-chan ending, killed int) {
 	end := <-ends
-	pump.drain()
+	pump.flush()
+	a.output.settle()
 	exit := end.exit()
 	if n := a.oom.count() - killed; n > 0 {
 		exit.OOM = true

@@ -9,12 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
+
+// lastScreen is how long a terminal shows what comes after its shell has ended,
+// when a process in the background still holds it.
+const lastScreen = 100 * time.Millisecond
 
 // Terminal runs an interactive shell on a pseudo-terminal; see ci.Interactive.
 func (c *Client) Terminal(ctx context.Context, t ci.Terminal) (ci.Exit, error) {
@@ -30,6 +35,9 @@ func (c *Client) Terminal(ctx context.Context, t ci.Terminal) (ci.Exit, error) {
 	res, err := k.receive(t.Out)
 	if err != nil {
 		return ci.Exit{}, fmt.Errorf("terminal: %w", err)
+	}
+	if res.Exit == nil {
+		return ci.Exit{}, fmt.Errorf("terminal: the agent gave no result: %w", ci.ErrUnavailable)
 	}
 	return *res.Exit, nil
 }
@@ -96,7 +104,7 @@ func (a *agent) terminal(w *wire, t terminalRun) (ci.Exit, error) {
 	if err != nil {
 		return ci.Exit{}, err
 	}
-	master, tty, err := pty.Open()
+	master, tty, err := openTerminal()
 	if err != nil {
 		return ci.Exit{}, fmt.Errorf("open a pseudo-terminal (is /dev/pts mounted in the sandbox?): %w", err)
 	}
@@ -123,8 +131,41 @@ func (a *agent) terminal(w *wire, t terminalRun) (ci.Exit, error) {
 	}()
 	end := <-ends
 	a.procs.hangUp(pid)
+	// What is on the screen's way still comes; a process in the background that
+	// keeps the terminal open must not keep the client.
+	_ = master.SetReadDeadline(time.Now().Add(lastScreen))
 	<-shown
 	return end.exit(), nil
+}
+
+// openTerminal opens a pseudo-terminal. Its master may be read with a deadline
+// and closed while it is read, which the library's own may not.
+func openTerminal() (master, tty *os.File, err error) {
+	blocking, tty, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = blocking.Close() }()
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		_ = tty.Close()
+		return nil, nil, err
+	}
+	_ = unix.SetNonblock(fd, true) // of a descriptor that is open it does not fail
+	return os.NewFile(uintptr(fd), blocking.Name()), tty, nil
+}
+
+// resize tells a terminal how large it is, without making it blocking again.
+func resize(master *os.File, cols, rows uint16) error {
+	raw, err := master.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) {
+		refused = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Col: cols, Row: rows})
+	})
+	return errors.Join(err, refused)
 }
 
 // typed passes input and sizes from the client to the terminal until the client
@@ -149,7 +190,7 @@ func typed(w *wire, master *os.File) {
 			}
 			var wh [2]uint16
 			if json.Unmarshal(data, &wh) == nil {
-				_ = pty.Setsize(master, &pty.Winsize{Cols: wh[0], Rows: wh[1]})
+				_ = resize(master, wh[0], wh[1])
 			}
 		default:
 			return
