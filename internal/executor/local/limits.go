@@ -198,27 +198,26 @@ func enable(dir string) []string {
 // v1 from its first instruction on. v1 cannot clone into a group; but a child
 // begins in the groups of the thread that forks it, and a thread may move itself
 // at no cost. (Moving a process from outside takes a lock for milliseconds, and
-// comes too late.)
+// comes too late.) The thread then ends: moving back costs more than a new one.
 func (g groups) enter(h *hierarchy, start func() error) error {
 	if len(g.V1) == 0 {
 		return start()
 	}
 	answer := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		home := true
+		runtime.LockOSThread() // and never unlocked: nobody else runs in these groups
 		for c, dir := range g.V1 {
 			if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0); err != nil {
 				answer <- fmt.Errorf("enter the %s cgroup: %w", c, err)
-				return // the thread ends here, still locked, and nobody runs in half of the groups
+				return
 			}
 		}
 		err := start()
-		for c := range g.V1 {
-			home = os.WriteFile(filepath.Join(h.v1[c].own, "tasks"), []byte("0"), 0) == nil && home
-		}
-		if home {
-			runtime.UnlockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end, and would keep the groups from being removed.
+			for c := range g.V1 {
+				_ = os.WriteFile(filepath.Join(h.v1[c].own, "tasks"), []byte("0"), 0)
+			}
 		}
 		answer <- err
 	}()

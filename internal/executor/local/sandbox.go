@@ -312,7 +312,10 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 	if err != nil {
 		rec = &record{} // of a half-made one there is nothing to end
 	}
-	if rec.Isolation == Plain {
+	// A PID namespace ends with its first process, and a cgroup forgets nobody.
+	// Without either the agent must end what it knows of, and the mark the rest.
+	alone := rec.Isolation == Plain && len(rec.Groups.all()) == 0
+	if alone {
 		e.shutDown(ctx, f, rec)
 	}
 	if err := rec.Process.kill(ctx); err != nil {
@@ -321,8 +324,8 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 	if err := rec.Groups.kill(ctx); err != nil {
 		return err
 	}
-	if rec.Isolation == Plain && len(rec.Groups.all()) == 0 {
-		if err := killMarked(ctx, f); err != nil { // a cgroup forgets nobody; without one, the mark must do
+	if alone {
+		if err := killMarked(ctx, f); err != nil {
 			return err
 		}
 	}
