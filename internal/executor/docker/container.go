@@ -21,6 +21,7 @@ const (
 	labelJob    = "dev.sluice.job"
 	labelFiles  = "dev.sluice.files"  // Bind or Copy
 	labelPlaced = "dev.sluice.placed" // ci.Placed, for the Open that finds it
+	labelFolder = "dev.sluice.folder" // with Bind: name of the container's folder below Root
 )
 
 // Paths in a container.
@@ -61,10 +62,11 @@ type recipe struct {
 	image   *localImage
 	network string // of the engine: "default", "host", "none"
 	files   string // Bind or Copy
+	folder  string // with Bind: on this machine, of this container alone
 	placed  ci.Placed
 }
 
-// create asks the engine for a container; it is not started yet.
+// createOptions describe the container to the engine.
 func (e *Executor) createOptions(r recipe) (client.ContainerCreateOptions, error) {
 	placed, err := json.Marshal(r.placed)
 	if err != nil {
@@ -80,8 +82,14 @@ func (e *Executor) createOptions(r recipe) (client.ContainerCreateOptions, error
 	if r.files == Bind {
 		host.Mounts = []mount.Mount{
 			{Type: mount.TypeBind, Source: e.bins, Target: binDir, ReadOnly: true},
-			{Type: mount.TypeBind, Source: e.jobDir(r.name), Target: agentDir},
+			{Type: mount.TypeBind, Source: sharedDir(r.folder), Target: agentDir},
 		}
+	}
+	labels := map[string]string{
+		labelOwner: e.cfg.Owner, labelJob: string(r.job), labelFiles: r.files, labelPlaced: string(placed),
+	}
+	if r.folder != "" {
+		labels[labelFolder] = filepath.Base(r.folder)
 	}
 	return client.ContainerCreateOptions{
 		Name: r.name,
@@ -91,9 +99,7 @@ func (e *Executor) createOptions(r recipe) (client.ContainerCreateOptions, error
 			Entrypoint:  []string{exePath, "agent", configPath},
 			WorkingDir:  dirs().Home, // the engine makes it where an image lacks it
 			Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-			Labels: map[string]string{
-				labelOwner: e.cfg.Owner, labelJob: string(r.job), labelFiles: r.files, labelPlaced: string(placed),
-			},
+			Labels:      labels,
 		},
 		HostConfig: host,
 	}, nil
@@ -124,8 +130,21 @@ func limits(r ci.Runtime) container.Resources {
 	return res
 }
 
-// jobDir is the folder on this machine that a container's agentDir shows.
-func (e *Executor) jobDir(name string) string { return filepath.Join(e.cfg.Root, "c", name) }
+// folder is where a container's folder is on this machine, by its label; "" for
+// a container without one, and for a label that would lead elsewhere.
+func (e *Executor) folder(label string) string {
+	if label == "" || label != filepath.Base(label) || !filepath.IsLocal(label) || label == "." {
+		return ""
+	}
+	return filepath.Join(e.folders(), label)
+}
+
+// folders is where the folders of all containers are.
+func (e *Executor) folders() string { return filepath.Join(e.cfg.Root, "c") }
+
+// sharedDir is the part of a container's folder that the container sees as its
+// agentDir, and can write to. What we rely on is beside it.
+func sharedDir(folder string) string { return filepath.Join(folder, filepath.Base(agentDir)) }
 
 // placed says where the job runs, in words.
 func placed(r recipe, engine *Engine) ci.Placed {

@@ -27,7 +27,7 @@ func (s *Sandbox) dial(ctx context.Context) (net.Conn, error) {
 		}
 		return s.dialExec(ctx)
 	}
-	return dialSocket(ctx, filepath.Join(s.exec.jobDir(s.name), filepath.Base(socketPath)))
+	return dialSocket(ctx, filepath.Join(sharedDir(s.folder), filepath.Base(socketPath)))
 }
 
 // dialSocket connects to a socket in a directory that a build can write to. It

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -145,11 +147,26 @@ func lookBusybox() (string, error) {
 	return path, nil
 }
 
+// removed waits until the engine has removed a sandbox's container, for which
+// Close does not wait. Before that its image cannot go.
+func removed(t testing.TB, s ci.Sandbox) {
+	t.Helper()
+	x := s.(*Sandbox)
+	gone := x.exec.api.ContainerWait(context.Background(), x.id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+	select {
+	case <-gone.Result:
+	case err := <-gone.Error:
+		if !missing(err) {
+			t.Error(err)
+		}
+	}
+}
+
 // removeImages makes the engine forget images, if it has them.
 func removeImages(t testing.TB, e *Executor, refs ...string) {
 	t.Helper()
 	for _, r := range refs {
-		if _, err := e.api.ImageRemove(context.Background(), r, client.ImageRemoveOptions{Force: true}); err != nil && unreachable(err) {
+		if _, err := e.api.ImageRemove(context.Background(), r, client.ImageRemoveOptions{Force: true}); err != nil && !cerrdefs.IsNotFound(err) {
 			t.Error(err)
 		}
 	}

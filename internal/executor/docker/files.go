@@ -133,27 +133,37 @@ func dynamic(path string) bool {
 	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
-// shareJob makes the folder of one container: its settings, and room for the socket.
-func (e *Executor) shareJob(r recipe) error {
-	dir := e.jobDir(r.name)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return fmt.Errorf("folder for the agent's socket: %w", err)
+// shareJob makes the folder of one container: whose it is, and in the part that
+// the container sees the agent's settings and room for its socket. It is always a
+// new one: in one that a container has had there may be links of the build's.
+func (e *Executor) shareJob(r recipe) (folder string, err error) {
+	if err := os.MkdirAll(e.folders(), 0o700); err != nil {
+		return "", fmt.Errorf("folder for the agent's socket: %w", err)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("folder for the agent's socket: %w", err)
+	folder, err = os.MkdirTemp(e.folders(), r.name+"-")
+	if err != nil {
+		return "", fmt.Errorf("folder for the agent's socket: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(folder)
+		}
+	}()
 	// Sweep must know whose folder it is when the container is gone already.
-	if err := os.WriteFile(filepath.Join(dir, "job"), []byte(r.job), 0o600); err != nil {
-		return fmt.Errorf("folder for the agent's socket: %w", err)
+	if err := os.WriteFile(filepath.Join(folder, jobFile), []byte(r.job), 0o600); err != nil {
+		return "", fmt.Errorf("folder for the agent's socket: %w", err)
+	}
+	if err := os.Mkdir(sharedDir(folder), 0o700); err != nil {
+		return "", fmt.Errorf("folder for the agent's socket: %w", err)
 	}
 	data, err := settings(Bind, r.image.Env, cgroup2Here())
 	if err != nil {
-		return fmt.Errorf("settings of the agent: %w", err)
+		return "", fmt.Errorf("settings of the agent: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "agent.json"), data, 0o600); err != nil {
-		return fmt.Errorf("settings of the agent: %w", err)
+	if err := os.WriteFile(filepath.Join(sharedDir(folder), filepath.Base(configPath)), data, 0o600); err != nil {
+		return "", fmt.Errorf("settings of the agent: %w", err)
 	}
-	return nil
+	return folder, nil
 }
 
 // copyIn puts the binary, the tools and the settings into a container that is

@@ -181,8 +181,14 @@ func TestSweep(t *testing.T) {
 				t.Errorf("container %.8s there: %v, want %v (%v)", id, found != nil, want, err)
 			}
 		}
-		if _, err := os.Stat(e.jobDir(dead.name)); !os.IsNotExist(err) {
+		if c.files == Copy {
+			return
+		}
+		if _, err := os.Stat(dead.folder); !os.IsNotExist(err) {
 			t.Errorf("the swept container's folder is there: %v", err)
+		}
+		if _, err := os.Stat(live.folder); err != nil {
+			t.Errorf("the live container's folder: %v", err)
 		}
 	})
 }

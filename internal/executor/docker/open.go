@@ -156,11 +156,19 @@ func (e *Executor) make(ctx context.Context, p ci.Placement, r recipe, engine *E
 // errNotShared: the engine looks at another file system than ours.
 var errNotShared = errors.New("the engine does not see this machine's files")
 
-func (e *Executor) makeOnce(ctx context.Context, r recipe) (*Sandbox, error) {
+func (e *Executor) makeOnce(ctx context.Context, r recipe) (_ *Sandbox, err error) {
 	if r.files == Bind {
-		if err := errors.Join(e.shareTools(), e.shareJob(r)); err != nil {
+		if err := e.shareTools(); err != nil {
 			return nil, err
 		}
+		if r.folder, err = e.shareJob(r); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				_ = os.RemoveAll(r.folder) // no container has it, or none has it any more
+			}
+		}()
 	}
 	opts, err := e.createOptions(r)
 	if err != nil {
@@ -177,11 +185,10 @@ func (e *Executor) makeOnce(ctx context.Context, r recipe) (*Sandbox, error) {
 	case err != nil:
 		return nil, e.explain(err)
 	}
-	s := e.sandbox(created.ID, r.name, r.files, r.placed)
+	s := e.sandbox(created.ID, r.name, r.files, r.folder, r.placed)
 	s.fresh = true
 	if err := e.begin(ctx, s, r); err != nil {
-		e.discard(ctx, created.ID, r.name)
-		return nil, err
+		return nil, errors.Join(err, e.discard(ctx, s))
 	}
 	return s, nil
 }
@@ -235,18 +242,18 @@ func (e *Executor) begin(ctx context.Context, s *Sandbox, r recipe) error {
 // attach uses a container that was found, if its agent lives; else it removes it
 // and says errAgain.
 func (e *Executor) attach(ctx context.Context, p ci.Placement, found container.InspectResponse) (*Sandbox, error) {
-	files := Copy
+	files, folder := Copy, ""
 	var where ci.Placed
 	if found.Config != nil {
 		if found.Config.Labels[labelJob] != string(p.Job) || found.Config.Labels[labelOwner] != e.cfg.Owner {
 			return nil, fmt.Errorf("container %s is there and is not this job's; remove it: %w", found.Name, ci.ErrConflict)
 		}
-		files = found.Config.Labels[labelFiles]
+		files, folder = found.Config.Labels[labelFiles], e.folder(found.Config.Labels[labelFolder])
 		if err := json.Unmarshal([]byte(found.Config.Labels[labelPlaced]), &where); err != nil {
 			return nil, fmt.Errorf("label %s of container %s: %w: %w", labelPlaced, found.Name, err, ci.ErrInvalid)
 		}
 	}
-	s := e.sandbox(found.ID, strings.TrimPrefix(found.Name, "/"), files, where)
+	s := e.sandbox(found.ID, strings.TrimPrefix(found.Name, "/"), files, folder, where)
 	state := container.ContainerState("")
 	if found.State != nil {
 		state = found.State.Status
@@ -267,16 +274,21 @@ func (e *Executor) attach(ctx context.Context, p ci.Placement, found container.I
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	e.discard(ctx, found.ID, s.name)
+	if err := e.discard(ctx, s); err != nil {
+		return nil, err
+	}
 	return nil, errAgain
 }
 
 // discard removes a container that is of no use and waits until its name is free.
-func (e *Executor) discard(ctx context.Context, id, name string) {
+func (e *Executor) discard(ctx context.Context, s *Sandbox) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	_ = e.remove(ctx, id)
-	_ = os.RemoveAll(e.jobDir(name))
+	if err := e.remove(ctx, s.id); err != nil {
+		return fmt.Errorf("remove container %s, which is of no use: %w", s.name, err)
+	}
+	s.removeFolder()
+	return nil
 }
 
 // removePatience is how long an engine gets to be done with removing.

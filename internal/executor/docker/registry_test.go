@@ -164,7 +164,6 @@ func TestPull(t *testing.T) {
 				return []byte(`{"Username":"ann","Secret":"s3cret:x"}`), nil
 			}
 		})
-		forget := func(e *Executor, refs ...string) { removeImages(t, e, refs...) }
 		for i, tc := range []struct {
 			name    string
 			e       *Executor
@@ -190,7 +189,9 @@ func TestPull(t *testing.T) {
 			{"an ID that is not there", bare, digest([]byte("y")), nil, ci.ErrNotFound, "does not have it"},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
-				forget(tc.e, tc.image)
+				if tc.err == nil {
+					removeImages(t, tc.e, tc.image) // an earlier run's
+				}
 				var said bytes.Buffer
 				s, err := tc.e.Open(t.Context(), ci.Placement{Job: ci.JobID(fmt.Sprintf("pull/%d", i)), Runtime: ci.Runtime{Image: tc.image}, Secrets: tc.secrets, Log: &said})
 				if strings.Contains(said.String(), "s3cret") {
@@ -200,7 +201,8 @@ func TestPull(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					defer forget(tc.e, tc.image)
+					defer removeImages(t, tc.e, tc.image)
+					defer removed(t, s)
 					if !strings.Contains(said.String(), "Pulling "+tc.image) {
 						t.Errorf("log %q does not say what is pulled", &said)
 					}

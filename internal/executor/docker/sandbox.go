@@ -22,6 +22,7 @@ type Sandbox struct {
 	exec   *Executor
 	id     string // the engine's
 	name   string
+	folder string // with Bind: on this machine; "" = none
 	placed ci.Placed
 	fresh  bool
 	byExec atomic.Bool // the agent is reached through an exec
@@ -29,11 +30,19 @@ type Sandbox struct {
 	spare  spares
 }
 
-func (e *Executor) sandbox(id, name, files string, placed ci.Placed) *Sandbox {
-	s := &Sandbox{exec: e, id: id, name: name, placed: placed}
+func (e *Executor) sandbox(id, name, files, folder string, placed ci.Placed) *Sandbox {
+	s := &Sandbox{exec: e, id: id, name: name, folder: folder, placed: placed}
 	s.Client = &agent.Client{Dial: s.dial}
-	s.byExec.Store(files != Bind)
+	s.byExec.Store(files != Bind || folder == "")
 	return s
+}
+
+// removeFolder removes what the container had of this machine's file system. What
+// cannot be removed now is left to Sweep.
+func (s *Sandbox) removeFolder() {
+	if s.folder != "" {
+		_ = os.RemoveAll(s.folder)
+	}
 }
 
 // Container is the container's name, for `docker exec`.
@@ -193,7 +202,7 @@ func (s *Sandbox) Close(ctx context.Context) error {
 			return fmt.Errorf("close container %s: %w", s.name, err)
 		}
 	}
-	_ = os.RemoveAll(s.exec.jobDir(s.name))
+	s.removeFolder()
 	return nil
 }
 

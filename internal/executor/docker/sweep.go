@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -31,22 +32,33 @@ func (e *Executor) Sweep(ctx context.Context, live func(ci.JobID) bool) error {
 			problems = append(problems, fmt.Errorf("sweep the container of %s: %w", job, err))
 			continue
 		}
-		_ = os.RemoveAll(e.jobDir(e.containerName(job)))
 	}
 	return errors.Join(append(problems, e.sweepFolders(live))...)
 }
 
+// jobFile says in a container's folder whose it is, where the container cannot
+// reach it.
+const jobFile = "job"
+
+// halfMade is how old a folder that names no job yet must be before its maker is
+// taken for dead.
+const halfMade = time.Hour
+
 // sweepFolders removes folders whose container is gone.
 func (e *Executor) sweepFolders(live func(ci.JobID) bool) error {
-	folders, err := filepath.Glob(filepath.Join(e.cfg.Root, "c", "*"))
+	folders, err := filepath.Glob(filepath.Join(e.folders(), "*"))
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", e.cfg.Root, err)
 	}
 	var problems []error
 	for _, f := range folders {
-		job, err := os.ReadFile(filepath.Join(f, "job"))
-		if err != nil || live(ci.JobID(job)) {
-			continue // one that is being made has no job yet
+		job, err := os.ReadFile(filepath.Join(f, jobFile))
+		if err != nil || len(job) == 0 {
+			if info, err := os.Stat(f); err != nil || time.Since(info.ModTime()) < halfMade {
+				continue
+			}
+		} else if live(ci.JobID(job)) {
+			continue
 		}
 		if err := os.RemoveAll(f); err != nil {
 			problems = append(problems, fmt.Errorf("sweep the folder of %s: %w", job, err))
