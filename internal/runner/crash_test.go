@@ -22,12 +22,23 @@ phases:
   install: {commands: ['echo installing', 'VERSION=1.5']}
   build:
     on-failure: RETRY-1
-    commands: ['echo one $PASSWORD', 'printf "a\nb\n"', 'write dist/app built', 'write junit.xml <testsuite><testcase/></testsuite>']
+    commands: ['echo one $PASSWORD', 'printf "a\nb\n"', flaky, 'write dist/app built', 'write junit.xml <testsuite><testcase/></testsuite>']
     finally: ['echo finally']
-  post_build: {commands: ['echo $VERSION']}
+  post_build: {commands: ['echo $VERSION $CODEBUILD_BUILD_SUCCEEDING $CODEBUILD_LAST_EXIT']}
 artifacts: {files: ['dist/*'], name: 'app-$VERSION'}
 reports: {unit: {files: [junit.xml]}}
 cache: {paths: ['dist/**/*']}
+`
+
+// broken is a build in which much goes wrong.
+const broken = `
+env: {exported-variables: [NONE], parameter-store: {PASSWORD: /app/password}}
+phases:
+  build: {commands: ['write a.xml <broken', 'echo $PASSWORD; exit 5', 'true']}
+  post_build: {on-failure: CONTINUE, commands: ['echo $CODEBUILD_BUILD_SUCCEEDING; false'], finally: ['false']}
+artifacts: {files: ['nothing/*'], secondary-artifacts: {more: {files: [a.xml]}}}
+reports: {unit: {files: [a.xml]}, none: {files: [b.xml]}}
+cache: {key: k, paths: ['nothing/*']}
 `
 
 // What is left of a build when times and paths of this run are taken away.
@@ -85,91 +96,117 @@ func difference(got, want string) string {
 	return fmt.Sprintf("got %d lines, want %d", len(g), len(w))
 }
 
-func crashWorld(t *testing.T) *world {
-	w := newWorld(t, whole)
+func crashWorld(t *testing.T, spec string) *world {
+	t.Helper()
+	w := newWorld(t, spec)
 	w.secret = vault{}
+	w.script.Answer = func(c ci.Command) (string, int, bool) {
+		if c.Script != "flaky" {
+			return "", 0, false
+		}
+		if strings.Contains(string(c.ID), "~2/") {
+			return "better\n", 0, true
+		}
+		return "flaky\n", 1, true
+	}
 	return w
+}
+
+// specs are the builds that are killed, and how they end when they are not.
+func specs() map[string]ci.Status {
+	return map[string]ci.Status{whole: ci.Succeeded, broken: ci.Failed}
 }
 
 // Killed at any write, before it or just after it, and started again, a build
 // ends as if nothing had been: the same record, logs and files, no command run twice.
 func TestKilledAtEveryWrite(t *testing.T) {
 	t.Parallel()
-	reference := crashWorld(t)
-	b, p := reference.run()
-	if b.Status != ci.Succeeded {
-		t.Fatalf("undisturbed: %s: %s", b.Status, b.Reason)
-	}
-	want, writes := reference.outcome(b, p), p.store.n
-	if writes < 30 {
-		t.Fatalf("only %d writes in a whole build; is the wrapper in place?", writes)
-	}
-	for n := 1; n <= writes; n++ {
-		for _, after := range []bool{false, true} {
-			name := fmt.Sprintf("write %d, after=%v", n, after)
-			w := crashWorld(t)
-			first := w.process(t.Context(), n, after)
-			_, err := first.engine.Start(t.Context(), w.request())
-			if err == nil {
-				if err := <-first.done; err != nil {
-					t.Fatalf("%s: a stopped runner says %v", name, err)
-				}
-			} else {
-				first.stop()
-				<-first.done
+	for spec, status := range specs() {
+		reference := crashWorld(t, spec)
+		b, p := reference.run()
+		if b.Status != status {
+			t.Fatalf("undisturbed: %s: %s", b.Status, b.Reason)
+		}
+		want, writes := reference.outcome(b, p), p.store.n
+		if writes < 30 {
+			t.Fatalf("only %d writes in a whole build; is the wrapper in place?", writes)
+		}
+		for n := 1; n <= writes; n++ {
+			for _, after := range []bool{false, true} {
+				killedAtWrite(t, spec, want, n, after)
 			}
-			second := w.process(t.Context(), 0, false)
-			if n == 1 && !after {
-				// Nothing was stored: whoever asked was told so, and asks again.
-				if _, err := second.engine.Start(t.Context(), w.request()); err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-			}
-			w.mustEndWhole(second, name, want)
 		}
 	}
+}
+
+func killedAtWrite(t *testing.T, spec, want string, n int, after bool) {
+	t.Helper()
+	name := fmt.Sprintf("write %d, after=%v", n, after)
+	w := crashWorld(t, spec)
+	first := w.process(t.Context(), n, after)
+	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+		first.stop()
+	}
+	if err := <-first.done; err != nil {
+		t.Fatalf("%s: a stopped runner says %v", name, err)
+	}
+	second := w.process(t.Context(), 0, false)
+	if n == 1 && !after {
+		// Nothing was stored: whoever asked was told so, and asks again.
+		if _, err := second.engine.Start(t.Context(), w.request()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	w.mustEndWhole(second, name, want)
 }
 
 // The same for being killed around every call to the executor.
 func TestKilledAtEveryExecutorCall(t *testing.T) {
 	t.Parallel()
-	reference := crashWorld(t)
-	b, p := reference.run()
-	want, calls := reference.outcome(b, p), len(reference.script.Calls())
-	if calls < 20 {
-		t.Fatalf("only %d calls in a whole build", calls)
-	}
-	for n := 2; n <= calls; n++ { // the first is the sweep of the process's start
-		for _, after := range []bool{false, true} {
-			name := fmt.Sprintf("call %d (%s), after=%v", n, reference.script.Calls()[n-1], after)
-			w := crashWorld(t)
-			var first *process
-			ready := make(chan struct{})
-			fault := func(c executortest.Call) error {
-				if c.N != n {
-					return nil
-				}
-				<-ready
-				first.store.at = 1 << 30
-				first.store.kill()
-				return errKilled
+	for spec := range specs() {
+		reference := crashWorld(t, spec)
+		b, p := reference.run()
+		want, calls := reference.outcome(b, p), reference.script.Calls()
+		if len(calls) < 20 {
+			t.Fatalf("only %d calls in a whole build", len(calls))
+		}
+		for n := 2; n <= len(calls); n++ { // the first is the sweep of the process's start
+			for _, after := range []bool{false, true} {
+				name := fmt.Sprintf("call %d (%s), after=%v", n, calls[n-1], after)
+				killedAtCall(t, spec, want, name, n, after)
 			}
-			if after {
-				w.script.After = fault
-			} else {
-				w.script.Before = fault
-			}
-			first = w.process(t.Context(), 0, false)
-			close(ready)
-			if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if err := <-first.done; err != nil {
-				t.Fatalf("%s: a stopped runner says %v", name, err)
-			}
-			w.mustEndWhole(w.process(t.Context(), 0, false), name, want)
 		}
 	}
+}
+
+func killedAtCall(t *testing.T, spec, want, name string, n int, after bool) {
+	t.Helper()
+	w := crashWorld(t, spec)
+	var first *process
+	ready := make(chan struct{})
+	fault := func(c executortest.Call) error {
+		if c.N != n {
+			return nil
+		}
+		<-ready
+		first.store.at = 1 << 30
+		first.store.kill()
+		return errKilled
+	}
+	if after {
+		w.script.After = fault
+	} else {
+		w.script.Before = fault
+	}
+	first = w.process(t.Context(), 0, false)
+	close(ready)
+	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if err := <-first.done; err != nil {
+		t.Fatalf("%s: a stopped runner says %v", name, err)
+	}
+	w.mustEndWhole(w.process(t.Context(), 0, false), name, want)
 }
 
 // A process that is stopped in the middle of a command leaves it running; the

@@ -8,8 +8,8 @@ import (
 
 // finalize reads what is to be known of the job before its sandbox goes: the
 // exported variables, reports where the upload did not collect them, the cache,
-// what it used. Trouble here does not fail a build that succeeded, but for what
-// the desk does not take.
+// what it used. Trouble here is in the log of its step and does not fail a build
+// that succeeded, but for what the desk does not take.
 func (j *job) finalize(ctx context.Context, ok, upload bool) error {
 	if left(ctx) {
 		return &deskError{errLeft}
@@ -18,15 +18,18 @@ func (j *job) finalize(ctx context.Context, ok, upload bool) error {
 		if !ok || j.sandbox == nil || j.result.Status == ci.Errored {
 			return nil
 		}
-		if err := j.readExports(ctx); err != nil {
+		if err := j.readExports(ctx); fatal(ctx, err) {
 			return err
 		}
 		if !upload && j.built {
-			if err := j.collectReports(ctx, ci.PhaseFinalizing); err != nil {
+			if err := j.collectReports(ctx, ci.PhaseFinalizing); fatal(ctx, err) {
 				return err
 			}
 		}
-		return j.saveCache(ctx)
+		if err := j.saveCache(ctx); fatal(ctx, err) {
+			return err
+		}
+		return nil
 	}); err != nil {
 		return err
 	}

@@ -90,11 +90,14 @@ func (j *job) regain(ctx context.Context) (bool, error) {
 	if err == nil && j.env == nil {
 		err = j.variables(ctx)
 	}
-	if fatal(ctx, err) {
-		return false, &deskError{err}
+	var told *deskError
+	if errors.As(err, &told) {
+		return false, err
 	}
 	if err != nil {
-		j.fail(ci.Errored, err.Error())
+		var s ci.StepRun
+		j.mark(ctx, &s, err)
+		j.fail(s.Status, reason(&s))
 	}
 	return err == nil, nil
 }
@@ -163,11 +166,13 @@ func (j *job) recallPhase(s *ci.StepRun) {
 	if !s.Status.OK() {
 		j.fail(s.Status, reason(s))
 	}
+	was := j.succeeding
 	for i := range j.a.Run.Steps {
 		if step := &j.a.Run.Steps[i]; step.Phase == s.Phase && step.Kind != ci.KindPhase {
 			j.recall(step)
 		}
 	}
+	j.succeeding = was && s.Status.OK() // a failure that was retried with success does not count
 }
 
 // recall takes into the job's result what a finished step brought about.

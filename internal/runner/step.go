@@ -59,9 +59,9 @@ func (j *job) action(ctx context.Context, phase ci.Phase, name, title string, wo
 	if err != nil {
 		return err
 	}
-	if done && s.Status.OK() {
+	if done {
 		j.recall(&s)
-		return nil
+		return recorded(&s)
 	}
 	log, err := j.r.cfg.Logs.Append(context.WithoutCancel(ctx), s.ID, j.mask)
 	if err != nil {
@@ -94,6 +94,17 @@ func (j *job) action(ctx context.Context, phase ci.Phase, name, title string, wo
 	return workErr
 }
 
+// recorded is the error with which a step ended that an earlier process did.
+func recorded(s *ci.StepRun) error {
+	switch {
+	case s.Status.OK():
+		return nil
+	case s.Status == ci.Failed && len(s.Contexts) > 0:
+		return failf(s.Contexts[0].Code, "%s", reason(s))
+	}
+	return errors.New(reason(s))
+}
+
 func (j *job) seal(ctx context.Context, id ci.StepID, log ci.LogWriter) error {
 	if err := log.Close(); err != nil {
 		return fmt.Errorf("write log of %s: %w", id, err)
@@ -120,7 +131,6 @@ func (j *job) script(ctx context.Context, s *ci.StepRun, c ci.Command) error {
 	if err != nil {
 		return fmt.Errorf("open log of %s: %w", s.ID, err)
 	}
-	before, _ := j.sandbox.Usage(ctx) // not measured is zero
 	exit, err := j.pump(ctx, c, log)
 	if left(ctx) {
 		_ = log.Close() // not sealed: the next process goes on writing it
@@ -131,10 +141,6 @@ func (j *job) script(ctx context.Context, s *ci.StepRun, c ci.Command) error {
 	}
 	if err != nil {
 		return err
-	}
-	if exit.Code != 0 {
-		after, _ := j.sandbox.Usage(context.WithoutCancel(ctx))
-		exit.OOM = exit.OOM || after.OOMKills > before.OOMKills
 	}
 	s.Exit = &exit
 	return nil

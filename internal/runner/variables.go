@@ -74,14 +74,19 @@ func (j *job) lookUp(ctx context.Context, set []ci.Variable, n int) error {
 			set[i].Value = values[i]
 		}
 	}
-	return j.action(ctx, ci.PhaseDownloadSource, "variables", "Look up secrets", func(_ context.Context, s *ci.StepRun, log io.Writer) error {
+	var all error
+	if len(missing) > 0 {
+		all = &failure{code: ci.CodeClient, err: errors.Join(missing...)}
+	}
+	err := j.action(ctx, ci.PhaseDownloadSource, "variables", "Look up secrets", func(_ context.Context, s *ci.StepRun, log io.Writer) error {
 		s.Note = fmt.Sprintf("%d of %d found", n-len(missing), n)
-		if len(missing) > 0 {
-			return &failure{code: ci.CodeClient, err: errors.Join(missing...)}
-		}
 		logLine(log, "%s", s.Note)
-		return nil
+		return all
 	})
+	if err == nil {
+		err = all // found once, and gone when the next process looked again
+	}
+	return err
 }
 
 // Stand-ins for what only an AWS account has.
