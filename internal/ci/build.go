@@ -199,4 +199,6 @@ type Event struct {
 	Step   StepID          `json:"step,omitempty"`
 	Status Status          `json:"status,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"` // the Build, JobRun or StepRun as it then was
+
+	body any // what Data says, in the process that made the event: saves reading it back
 }

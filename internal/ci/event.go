@@ -12,7 +12,7 @@ func NewEvent(t EventType, data any) Event {
 	if err != nil {
 		panic(fmt.Sprintf("ci: event %s: %v", t, err))
 	}
-	e := Event{Type: t, Data: raw}
+	e := Event{Type: t, Data: raw, body: data}
 	switch d := data.(type) {
 	case Build:
 		e.Build, e.Status = d.ID, d.Status
@@ -45,7 +45,12 @@ func (b *Build) Apply(e Event) error {
 	return fmt.Errorf("event %q of build %s: not a stored event: %w", e.Type, e.Build, ErrInvalid)
 }
 
-func decode(e Event, into any) error {
+// decode reads the record that the event is about.
+func decode[T Build | JobRun | StepRun](e Event, into *T) error {
+	if body, ok := e.body.(T); ok {
+		*into = body
+		return nil
+	}
 	if err := json.Unmarshal(e.Data, into); err != nil {
 		return fmt.Errorf("event %d (%s) of build %s: %w: %w", e.Seq, e.Type, e.Build, err, ErrInvalid)
 	}
