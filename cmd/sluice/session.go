@@ -171,7 +171,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var runErr error
+	var runErr error // read when work is over
 	s.work.Go(func() {
 		if runErr = s.runner.Run(workCtx); runErr != nil {
 			fault(runErr)
@@ -182,6 +182,11 @@ func (s *session) run(ctx context.Context) error {
 		return s.engine.Follow(ctx, id, 1, f)
 	}, s.logs)
 	stop()
+	if showErr == nil { // the build is done: write it down while its sandboxes go
+		err = s.finish(context.WithoutCancel(ctx), nil)
+		s.work.Wait()
+		return err
+	}
 	s.work.Wait()
 	return s.finish(context.WithoutCancel(ctx), errors.Join(runErr, notCanceled(showErr, runErr)))
 }
