@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// shared is the folder that every environment has.
-const shared = "common"
+// shared is the folder that every environment gets a copy of.
+const shared = "debian"
 
 // Environment is the definition of a prepackaged environment.
 type Environment struct {

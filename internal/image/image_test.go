@@ -119,7 +119,7 @@ func TestEnvironments(t *testing.T) {
 	if all[0].Definition() == all[1].Definition() {
 		t.Error("two environments have one definition")
 	}
-	if _, err := Environments(fstest.MapFS{"common/install.sh": {}, "mine/Dockerfile": {Data: []byte("FROM x")}}); !errors.Is(err, ci.ErrInvalid) || !strings.Contains(err.Error(), "about.txt") {
+	if _, err := Environments(fstest.MapFS{"debian/install.sh": {}, "mine/Dockerfile": {Data: []byte("FROM x")}}); !errors.Is(err, ci.ErrInvalid) || !strings.Contains(err.Error(), "about.txt") {
 		t.Errorf("half an environment: %v", err)
 	}
 }
