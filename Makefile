@@ -30,9 +30,10 @@ test: ## run every test with the race detector; says which were skipped and why
 check: lint layers ## what must pass before a push: format, vet, lint, layers, fast tests with -race
 	CGO_ENABLED=1 $(GO) test -race -short $(FAST)
 
-lint: $(LINTER) ## gofmt, go vet, staticcheck, shellcheck
+lint: $(LINTER) ## gofmt, go vet, tidy modules, staticcheck, shellcheck
 	@out=$$(git ls-files -z '*.go' | xargs -0 gofmt -l); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) mod tidy -diff
 	$(LINTER) ./...
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(SCRIPTS); \
 	elif [ "$(CI)" = true ]; then echo "shellcheck is missing"; exit 1; \
