@@ -16,7 +16,7 @@ build_engine() {
 	need gcc gcc libc6-dev
 	mkdir -p "$bin"
 	local part
-	part=$(mktemp -d "$bin/part.XXXXXX")
+	part=$(mktemp -d --suffix=.part -p "$bin")
 	(
 		cd / # outside of any module
 		GOFLAGS='' GOBIN=$part CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "github.com/moby/moby/v2/cmd/dockerd@$moby"
