@@ -22,6 +22,23 @@ func eachLine(t *text, f func(n int, line string) error) error {
 	return nil
 }
 
+// oddLines are those that mean nothing in their format.
+type oddLines int
+
+// note quotes the first few.
+func (o *oddLines) note(f *file, n int, line, of string) {
+	if *o++; *o <= 3 {
+		f.bad(n, fmt.Sprintf("%q is no line of %s", clean(line, 60), of))
+	}
+}
+
+// count says how many more there were, once the file is read.
+func (o oddLines) count(f *file) {
+	if o > 3 {
+		f.note(f.t.line(), fmt.Sprintf("and %d more lines like that", o-3))
+	}
+}
+
 // lcov reads lcov's tracefiles (lcov, Istanbul, llvm-cov, cargo and Dart tools).
 type lcov struct {
 	f        *file
@@ -30,12 +47,13 @@ type lcov struct {
 	found    int // records
 	lf, lh   int
 	brf, brh int
-	odd      int
+	odd      oddLines
 }
 
 func readLCOV(f *file) error {
 	l := &lcov{f: f, taken: map[int]branches{}}
 	err := eachLine(f.t, l.line)
+	l.odd.count(f)
 	switch {
 	case err != nil:
 		return err
@@ -55,8 +73,8 @@ func (l *lcov) line(n int, line string) error {
 	}
 	key, value, ok := strings.Cut(line, ":")
 	if !ok {
-		if l.odd++; strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") && l.odd <= 3 {
-			l.f.bad(n, fmt.Sprintf("%q is no line of an lcov tracefile", clean(line, 60)))
+		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
+			l.odd.note(l.f, n, line, "an lcov tracefile")
 		}
 		return nil
 	}
@@ -119,7 +137,7 @@ func (l *lcov) end() {
 // readGoCover reads Go's coverage profiles. Go counts statements in blocks, a
 // report counts lines: a line is covered when a block on it ran.
 func readGoCover(f *file) error {
-	wrong := 0
+	var odd oddLines
 	err := eachLine(f.t, func(n int, line string) error {
 		switch {
 		case strings.HasPrefix(line, "mode:"):
@@ -131,9 +149,7 @@ func readGoCover(f *file) error {
 		}
 		b, ok := parseBlock(line)
 		if !ok {
-			if wrong++; wrong <= 3 {
-				f.bad(n, fmt.Sprintf("%q is no line of a coverage profile", clean(line, 60)))
-			}
+			odd.note(f, n, line, "a coverage profile")
 			return nil
 		}
 		if b.statements > 0 {
@@ -141,9 +157,7 @@ func readGoCover(f *file) error {
 		}
 		return nil
 	})
-	if wrong > 3 {
-		f.note(f.t.line(), fmt.Sprintf("and %d more lines like that", wrong-3))
-	}
+	odd.count(f)
 	return err
 }
 

@@ -138,7 +138,7 @@ func (c *clover) end(x *xmlScanner) {
 // classes were compiled without line numbers.
 type jacoco struct {
 	f       *file
-	groups  []string
+	groups  []string // the path of each open group, no longer than what is kept of it
 	pkg     string
 	src     *source
 	foreign bool
@@ -159,11 +159,11 @@ func (j *jacoco) begin(x *xmlScanner) {
 	cov := j.f.b.cover
 	switch x.name {
 	case "group":
-		j.groups = append(j.groups, clean(x.attr("name"), MaxTitle))
+		j.groups = append(j.groups, clean(path.Join(j.group(), x.attr("name")), MaxTitle))
 	case "package":
 		j.pkg = x.attr("name")
 	case "sourcefile":
-		j.src = cov.source(path.Join(path.Join(j.groups...), j.pkg, x.attr("name")))
+		j.src = cov.source(path.Join(j.group(), j.pkg, x.attr("name")))
 	case "line":
 		if j.src == nil || x.parent() != "sourcefile" {
 			return
@@ -184,6 +184,13 @@ func (j *jacoco) begin(x *xmlScanner) {
 			j.src.branchTotals(covered, missed)
 		}
 	}
+}
+
+func (j *jacoco) group() string {
+	if len(j.groups) == 0 {
+		return ""
+	}
+	return j.groups[len(j.groups)-1]
 }
 
 func (j *jacoco) end(x *xmlScanner) {

@@ -131,10 +131,10 @@ func (c *cucumber) take(s scenario) {
 	}
 	c.back = scenario{}
 	switch {
-	case s.steps == 0:
-		s.status = ci.TestUnknown
 	case s.rank >= stepRank("undefined"):
 		s.status = ci.TestFailed
+	case s.steps == 0:
+		s.status = ci.TestUnknown
 	case s.rank >= stepRank("skipped"):
 		s.status = ci.TestSkipped
 	default:

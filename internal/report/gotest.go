@@ -14,7 +14,7 @@ import (
 // Bounds of what is remembered of tests that have not ended.
 const (
 	maxRunning = 20_000
-	maxOutput  = 32 << 20 // bytes of output, over all of them
+	maxOutput  = 32 << 20 // bytes of names and output, over all of them
 )
 
 // goTest reads the events of `go test -json`. Sub-tests are cases of their own,
@@ -28,7 +28,9 @@ type goTest struct {
 	events  int
 }
 
-type goKey struct{ pkg, test string }
+type goKey struct{ pkg, test string } // test is "" for the package itself
+
+func (k goKey) size() int { return len(k.pkg) + len(k.test) }
 
 type goRun struct {
 	seq    int
@@ -68,44 +70,66 @@ func (g *goTest) line(n int, line string) error {
 	case "run", "start":
 		g.run(e)
 	case "output", "build-output":
-		g.keep(g.run(e), e.output)
+		g.keep(e)
 	case "pass", "fail", "skip":
 		g.done(e)
 	}
 	return nil
 }
 
+// run finds what is remembered of a test, or begins to remember it; nil when too
+// much is remembered already.
 func (g *goTest) run(e goEvent) *goRun {
 	key := goKey{e.pkg, e.test}
+	if r, ok := g.running[key]; ok {
+		return r
+	}
+	if len(g.running) >= maxRunning || g.held+key.size() > maxOutput {
+		return nil
+	}
+	g.seq++
+	r := &goRun{seq: g.seq, out: kept{max: maxText}}
+	g.running[key] = r
+	g.held += key.size()
+	return r
+}
+
+// forget answers what was remembered of a test, for the last time.
+func (g *goTest) forget(key goKey) *goRun {
 	r, ok := g.running[key]
 	if !ok {
-		g.seq++
-		r = &goRun{seq: g.seq, out: kept{max: maxText}}
-		if len(g.running) < maxRunning {
-			g.running[key] = r
-		}
+		return &goRun{}
 	}
+	delete(g.running, key)
+	g.held -= key.size() + len(r.out.b)
 	return r
 }
 
 // keep holds output back in case the test fails.
-func (g *goTest) keep(r *goRun, output string) {
-	switch trimmed := strings.TrimLeft(output, " "); {
-	case strings.HasPrefix(trimmed, "=== "), strings.HasPrefix(trimmed, "--- "):
-		return
-	}
-	if g.held+len(output) > maxOutput {
+func (g *goTest) keep(e goEvent) {
+	r := g.run(e)
+	if r == nil || isFrame(e.output) || g.held+len(e.output) > maxOutput {
 		return
 	}
 	before := len(r.out.b)
-	r.out.add([]byte(output))
+	r.out.add([]byte(e.output))
 	g.held += len(r.out.b) - before
 }
 
+// isFrame says whether a line is go test's own, as "=== RUN   TestX". Others begin
+// with such marks too: those of a diff.
+func isFrame(line string) bool {
+	line = strings.TrimLeft(line, " ")
+	for _, mark := range [...]string{"=== RUN ", "=== PAUSE ", "=== CONT ", "=== NAME ", "--- PASS: ", "--- FAIL: ", "--- SKIP: ", "--- BENCH: "} {
+		if strings.HasPrefix(line, mark) {
+			return true
+		}
+	}
+	return false
+}
+
 func (g *goTest) done(e goEvent) {
-	r := g.run(e)
-	delete(g.running, goKey{e.pkg, e.test})
-	g.held -= len(r.out.b)
+	r := g.forget(goKey{e.pkg, e.test})
 	c := ci.TestCase{Suite: e.pkg, Prefix: e.pkg, Name: e.test, Duration: e.elapsed, Message: strings.TrimSpace(string(r.out.b))}
 	switch e.action {
 	case "pass":
@@ -116,8 +140,8 @@ func (g *goTest) done(e goEvent) {
 		c.Status = ci.TestSkipped
 	}
 	if e.test != "" {
-		if c.Status == ci.TestFailed {
-			g.run(goEvent{pkg: e.pkg}).failed = true
+		if p := g.run(goEvent{pkg: e.pkg}); p != nil && c.Status == ci.TestFailed {
+			p.failed = true
 		}
 		g.f.add(c)
 		return
@@ -141,9 +165,7 @@ func (g *goTest) unfinished(pkg, why string) bool {
 	slices.SortFunc(keys, func(a, b goKey) int { return cmp.Compare(g.running[a].seq, g.running[b].seq) })
 	any := false
 	for _, k := range keys {
-		r := g.running[k]
-		delete(g.running, k)
-		g.held -= len(r.out.b)
+		r := g.forget(k)
 		if k.test == "" {
 			continue
 		}

@@ -27,7 +27,7 @@ func Parse(group, format, name string, r io.Reader) (ci.Report, error) {
 
 // Group reads the files of one group, slash paths below dir, into one report. It
 // follows no link out of dir. It always answers a report; what went wrong is in
-// its Problems. A canceled ctx stops it between files.
+// its Problems. A canceled ctx stops it at once.
 func Group(ctx context.Context, spec ci.ReportSpec, dir string, files []string) ci.Report {
 	b, err := NewBuilder(spec.Group, spec.Format)
 	if err != nil {
@@ -48,14 +48,14 @@ func Group(ctx context.Context, spec ci.ReportSpec, dir string, files []string) 
 			b.Missing(name, fmt.Errorf("not read: %w", context.Cause(ctx)))
 			continue
 		}
-		if err := b.open(root, name); err != nil {
+		if err := b.open(ctx, root, name); err != nil {
 			b.Missing(name, err)
 		}
 	}
 	return b.Report()
 }
 
-func (b *Builder) open(root *os.Root, name string) error {
+func (b *Builder) open(ctx context.Context, root *os.Root, name string) error {
 	// Looked at before it is opened: opening a named pipe would wait for a writer.
 	info, err := root.Stat(name)
 	if err != nil {
@@ -69,8 +69,21 @@ func (b *Builder) open(root *os.Root, name string) error {
 		return bare(err)
 	}
 	defer f.Close()
-	b.Read(name, f)
+	b.Read(name, stoppable{ctx, f})
 	return nil
+}
+
+// stoppable ends when its ctx does: a file may be of any size.
+type stoppable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s stoppable) Read(p []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
+	}
+	return s.r.Read(p)
 }
 
 // bare leaves out the path, which the problem begins with already.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,5 +216,27 @@ func TestMergeCoverage(t *testing.T) {
 	sum := ci.Coverage{LinesCovered: 10, LinesMissed: 3, BranchesCovered: 3, BranchesMissed: 1}
 	if !slices.Equal(m.Sources, want) || m.Coverage != sum || m.Status != Succeeded {
 		t.Errorf("got %+v, %+v, want %+v, %+v", m.Sources, m.Coverage, want, sum)
+	}
+}
+
+// canceling cancels once it was read from.
+type canceling struct {
+	io.Reader
+	cancel context.CancelCauseFunc
+}
+
+func (c canceling) Read(p []byte) (int, error) {
+	defer c.cancel(ci.ErrTimedOut)
+	return c.Reader.Read(p)
+}
+
+// TestCanceledWithinFile: a file of any size does not hold up a build that is to stop.
+func TestCanceledWithinFile(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	endless := canceling{stream("<testsuite><testcase name='a'/><system-out>", "noise ", 1<<62, ""), cancel}
+	r, err := Parse("g", "JUNITXML", "x", stoppable{ctx, endless})
+	if err != nil || r.Status != Incomplete || len(r.Cases) != 1 || len(r.Problems) != 1 || r.Problems[0] != "x:1: timed out" {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }

@@ -55,7 +55,7 @@ func (n *nunit) begin(x *xmlScanner) {
 			n.c.Suite = n.suites[len(n.suites)-1]
 		}
 	case "message", "stack-trace":
-		if n.inCase && (x.parent() == "failure" || x.parent() == "reason") {
+		if n.explains(x) {
 			x.want()
 		}
 	}
@@ -125,14 +125,20 @@ func (n *nunit) end(x *xmlScanner) {
 			n.endCase()
 		}
 	case "message":
-		if n.inCase && x.text() != "" {
+		if n.explains(x) {
 			n.message = x.text()
 		}
 	case "stack-trace":
-		if n.inCase {
+		if n.explains(x) {
 			n.stack = x.text()
 		}
 	}
+}
+
+// explains says whether the element is a part of what a case says of its outcome.
+// NUnit 3 says it once more in assertions.
+func (n *nunit) explains(x *xmlScanner) bool {
+	return n.inCase && (x.parent() == "failure" || x.parent() == "reason")
 }
 
 func (n *nunit) endCase() {
