@@ -47,7 +47,7 @@ func Unpack(ctx context.Context, dir string, r io.Reader, l Limits) (err error) 
 	if err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
-	u := &unpacker{dir: dir, root: root, limits: l, parents: map[string]*os.File{}, links: map[string]bool{}, buf: make([]byte, 128<<10)}
+	u := &unpacker{dir: dir, root: root, limits: l, parents: map[string]int{}, links: map[string]bool{}, buf: make([]byte, 128<<10)}
 	defer func() { err = errors.Join(err, u.close()) }()
 	in := bufio.NewReaderSize(r, bufferSize)
 	if err := errors.Join(u.all(ctx, tar.NewReader(in)), u.follow()); err != nil {
@@ -59,16 +59,20 @@ func Unpack(ctx context.Context, dir string, r io.Reader, l Limits) (err error) 
 	return nil
 }
 
+// maxParents is how many directories stay open; a sorted archive needs only as
+// many as it is deep.
+const maxParents = 64
+
 type unpacker struct {
 	dir     string
 	root    *os.Root
 	limits  Limits
 	files   int
 	bytes   int64
-	parents map[string]*os.File // open directories, a few
-	links   map[string]bool     // that this archive made
-	winding []string            // links with "..", looked at again at the end: text alone does not tell where they lead
-	dirs    []*tar.Header       // whose modes and times are set at the end
+	parents map[string]int  // descriptors of open directories, a few
+	links   map[string]bool // that this archive made
+	winding []string        // links with "..", looked at again at the end: text alone does not tell where they lead
+	dirs    []*tar.Header   // whose modes and times are set at the end
 	buf     []byte
 }
 
@@ -78,8 +82,8 @@ func (u *unpacker) close() error {
 }
 
 func (u *unpacker) forget() {
-	for _, f := range u.parents {
-		_ = f.Close()
+	for _, at := range u.parents {
+		_ = unix.Close(at)
 	}
 	clear(u.parents)
 }
@@ -160,7 +164,7 @@ func (u *unpacker) name(name string) (string, error) {
 		}
 	}
 	name = path.Clean("/" + name)[1:]
-	for p := name; p != "" && p != "."; p = path.Dir(p) {
+	for p := name; len(u.links) > 0 && p != "" && p != "."; p = path.Dir(p) {
 		if p != name && u.links[p] {
 			return "", refuse(fmt.Sprintf("it is behind the link %q of the same archive", p))
 		}
@@ -168,12 +172,13 @@ func (u *unpacker) name(name string) (string, error) {
 	return name, nil
 }
 
-// parent opens the directory that name is in, making it where it is missing.
-func (u *unpacker) parent(name string) (*os.File, string, error) {
+// parent opens the directory that name is in, making it where it is missing. It
+// stays open for the files that come next.
+func (u *unpacker) parent(name string) (at int, base string, err error) {
 	dir, base := path.Split(name)
 	dir = path.Clean("./" + dir)
-	if f := u.parents[dir]; f != nil {
-		return f, base, nil
+	if at, ok := u.parents[dir]; ok {
+		return at, base, nil
 	}
 	f, err := u.root.OpenFile(dir, unix.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -182,13 +187,18 @@ func (u *unpacker) parent(name string) (*os.File, string, error) {
 		}
 	}
 	if err != nil {
-		return nil, "", u.outside(err)
+		return 0, "", u.outside(err)
 	}
-	if len(u.parents) >= 64 {
+	defer f.Close()
+	// A bare descriptor: os.File would ask for its flags again at every use.
+	if at, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return 0, "", fmt.Errorf("open %s: %w", dir, err)
+	}
+	if len(u.parents) >= maxParents {
 		u.forget()
 	}
-	u.parents[dir] = f
-	return f, base, nil
+	u.parents[dir] = at
+	return at, base, nil
 }
 
 // outside makes an escape through a link, which os.Root has stopped, ErrInvalid.
@@ -200,64 +210,107 @@ func (u *unpacker) outside(err error) error {
 	return err
 }
 
-// place makes room for a new thing at name.
-func (u *unpacker) place(name string) (at int, base string, err error) {
+// place gives the directory that name is in, and make a new thing there: it is
+// called a second time when something of that name had to go first.
+func (u *unpacker) place(name string, make func(at int, base string) error) error {
 	if name == "" || name == "." {
-		return 0, "", refuse("it is the directory itself")
+		return refuse("it is the directory itself")
 	}
-	f, base, err := u.parent(name)
+	at, base, err := u.parent(name)
 	if err != nil {
-		return 0, "", err
+		return err
 	}
-	at = int(f.Fd())
-	err = unix.Unlinkat(at, base, 0)
-	if err == unix.EISDIR || err == unix.EPERM {
-		err = unix.Unlinkat(at, base, unix.AT_REMOVEDIR) // an empty one may go
-		u.forgetDir(name)
+	if err = make(at, base); err != unix.EEXIST {
+		return err
 	}
-	if err == unix.ENOTEMPTY || err == unix.EEXIST {
-		return 0, "", refuse("there is a directory of that name, with files in it")
+	if err := u.remove(at, base); err != nil {
+		return err
 	}
-	if err != nil && err != unix.ENOENT {
-		return 0, "", fmt.Errorf("replace: %w", err)
+	if u.forgetBelow(name) {
+		if at, base, err = u.parent(name); err != nil {
+			return err
+		}
 	}
 	delete(u.links, name)
-	return at, base, nil
+	return make(at, base)
 }
 
-// forgetDir closes what is open at a directory that goes away.
-func (u *unpacker) forgetDir(name string) {
-	if f := u.parents[name]; f != nil {
-		_ = f.Close()
-		delete(u.parents, name)
+// remove takes away a file, a link or an empty directory.
+func (u *unpacker) remove(at int, base string) error {
+	err := unix.Unlinkat(at, base, 0)
+	if err == unix.EISDIR || err == unix.EPERM {
+		err = unix.Unlinkat(at, base, unix.AT_REMOVEDIR)
 	}
+	switch err {
+	case nil, unix.ENOENT:
+		return nil
+	case unix.ENOTEMPTY, unix.EEXIST:
+		return refuse("there is a directory of that name, with files in it")
+	}
+	return fmt.Errorf("replace: %w", err)
+}
+
+// forgetBelow closes what is open at, or behind, a directory or a link that is
+// gone: by that name it would still be found.
+func (u *unpacker) forgetBelow(name string) bool {
+	for dir := range u.parents {
+		if dir == name || strings.HasPrefix(dir, name+"/") {
+			u.forget()
+			return true
+		}
+	}
+	return false
 }
 
 func (u *unpacker) file(name string, h *tar.Header, r io.Reader) error {
 	if u.bytes += h.Size; u.limits.Bytes > 0 && (u.bytes > u.limits.Bytes || u.bytes < 0) {
 		return refuse(fmt.Sprintf("more than %d bytes of files", u.limits.Bytes))
 	}
-	at, base, err := u.place(name)
-	if err != nil {
-		return err
+	return u.place(name, func(at int, base string) error {
+		const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+		perm := uint32(h.Mode & 0o777)
+		fd, err := unix.Openat(at, base, flags, perm|0o200)
+		if err == unix.EEXIST {
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("create: %w", err)
+		}
+		err = u.fill(fd, r, h.Size)
+		if err == nil {
+			err = unix.Fchmod(fd, perm) // whatever the umask is
+		}
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return err
+		}
+		return setTime(at, base, h.ModTime)
+	})
+}
+
+// fill writes a file's bytes. Plain system calls: os.File would first try, in
+// vain, to have the runtime's poller watch the file.
+func (u *unpacker) fill(fd int, r io.Reader, size int64) error {
+	for left := size; left > 0; {
+		n, err := io.ReadFull(r, u.buf[:min(left, int64(len(u.buf)))])
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		left -= int64(n)
+		for b := u.buf[:n]; len(b) > 0; {
+			n, err := unix.Write(fd, b)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+			b = b[n:]
+		}
 	}
-	perm := uint32(h.Mode & 0o777)
-	fd, err := unix.Openat(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm|0o200)
-	if err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), path.Join(u.dir, name))
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, r, u.buf)
-	if err == nil && n != h.Size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil {
-		err = f.Chmod(fs.FileMode(perm)) // whatever the umask is
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return setTime(at, base, h.ModTime)
+	return nil
 }
 
 func setTime(at int, base string, t time.Time) error {
@@ -278,22 +331,15 @@ func (u *unpacker) directory(h *tar.Header) error {
 	if u.links[h.Name] {
 		return refuse("a link of the same archive has that name")
 	}
-	f, base, err := u.parent(h.Name)
-	if err != nil {
-		return err
-	}
-	err = unix.Mkdirat(int(f.Fd()), base, 0o700)
-	if err == unix.EEXIST {
-		info, statErr := u.root.Stat(h.Name)
-		if statErr == nil && info.IsDir() {
-			err = nil
-		} else {
-			var at int
-			if at, base, err = u.place(h.Name); err == nil {
-				err = unix.Mkdirat(at, base, 0o700)
+	err := u.place(h.Name, func(at int, base string) error {
+		err := unix.Mkdirat(at, base, 0o700)
+		if err == unix.EEXIST {
+			if info, err := u.root.Stat(h.Name); err == nil && info.IsDir() {
+				return nil
 			}
 		}
-	}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -320,18 +366,18 @@ func (u *unpacker) symlink(name string, h *tar.Header) error {
 	if u.dir != "/" && (rel == ".." || strings.HasPrefix(rel, "../")) {
 		return refuse(fmt.Sprintf("a link to %q, which is outside of %s", target, u.dir))
 	}
-	at, base, err := u.place(name)
-	if err != nil {
-		return err
-	}
-	if err := unix.Symlinkat(target, at, base); err != nil {
-		return fmt.Errorf("link: %w", err)
-	}
-	u.links[name] = true
-	if !path.IsAbs(target) && strings.Contains(target, "..") {
-		u.winding = append(u.winding, name)
-	}
-	return setTime(at, base, h.ModTime)
+	return u.place(name, func(at int, base string) error {
+		if err := unix.Symlinkat(target, at, base); err == unix.EEXIST {
+			return err
+		} else if err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+		u.links[name] = true
+		if !path.IsAbs(target) && strings.Contains(target, "..") {
+			u.winding = append(u.winding, name)
+		}
+		return setTime(at, base, h.ModTime)
+	})
 }
 
 // winds says that ".." comes behind a name in a path.
@@ -364,13 +410,13 @@ func (u *unpacker) hardlink(name string, h *tar.Header) error {
 	if !info.Mode().IsRegular() {
 		return refuse(fmt.Sprintf("a hard link to %q, which is not a file", h.Linkname))
 	}
-	if _, _, err := u.place(name); err != nil {
-		return err
-	}
-	if err := u.root.Link(old, name); err != nil {
+	return u.place(name, func(int, string) error {
+		err := u.root.Link(old, name)
+		if errors.Is(err, fs.ErrExist) {
+			return unix.EEXIST
+		}
 		return u.outside(err)
-	}
-	return nil
+	})
 }
 
 // follow looks where winding links really lead, now that everything is there,

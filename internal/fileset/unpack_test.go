@@ -182,6 +182,33 @@ func TestUnpackOverLinks(t *testing.T) {
 	check()
 }
 
+// What stays open between entries must not outlive its name: here the link that
+// leads to real is replaced by a file, and what is then behind it is nowhere.
+func TestUnpackForgetsReplacedParents(t *testing.T) {
+	t.Parallel()
+	for name, entries := range map[string][]tar.Header{
+		"link":          {{Name: "in/f"}, {Name: "in"}, {Name: "in/g"}},
+		"below a link":  {{Name: "in/sub/f"}, {Name: "in"}, {Name: "in/sub/g"}},
+		"a parent's":    {{Name: "way/in/f"}, {Name: "way/in"}, {Name: "way/in/g"}},
+		"made directly": {{Name: "in/f"}, {Name: "in", Linkname: "real/f", Typeflag: tar.TypeLink}, {Name: "in/g"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, check := jail(t)
+			lay(t, dir, "real/sub/old", "in -> real", "way/in -> ../real", "real/f")
+			if err := Unpack(t.Context(), dir, bytes.NewReader(archive(t, entries...)), Limits{}); err == nil {
+				t.Error("an entry behind a file was taken")
+			}
+			for _, g := range []string{"real/g", "real/sub/g"} {
+				if _, err := os.Lstat(filepath.Join(dir, g)); err == nil {
+					t.Errorf("%s was written through a link that was gone", g)
+				}
+			}
+			check()
+		})
+	}
+}
+
 func TestUnpackTakes(t *testing.T) {
 	t.Parallel()
 	dir, check := jail(t)
