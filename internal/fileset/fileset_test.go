@@ -321,6 +321,9 @@ func BenchmarkPack(b *testing.B) {
 		}
 	})
 	to := b.TempDir()
+	if err := Spread(to); err != nil {
+		b.Fatal(err)
+	}
 	b.Run("unpack", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			if err := Unpack(b.Context(), fmt.Sprintf("%s/%d", to, i), bytes.NewReader(packed.Bytes()), Limits{}); err != nil {
