@@ -35,11 +35,13 @@ func (k goKey) size() int { return len(k.pkg) + len(k.test) }
 type goRun struct {
 	seq    int
 	out    kept
-	failed bool // of a package: one of its tests failed
+	failed bool   // of a package: one of its tests failed
+	last   string // of a package: the test that began last
 }
 
 type goEvent struct {
 	action, pkg, test, output string
+	broken                    string // the package because of which this one did not compile
 	elapsed                   time.Duration
 }
 
@@ -49,7 +51,10 @@ func readGoTest(f *file) error {
 	if err == nil && g.events == 0 {
 		err = fmt.Errorf("line 1: no event of go test -json is in it")
 	}
-	g.unfinished("", "")
+	g.unfinished("", "", func(k goKey) bool {
+		p := g.running[goKey{pkg: k.pkg}]
+		return isBenchmark(k) && p != nil && p.last != k.test
+	})
 	return err
 }
 
@@ -69,6 +74,9 @@ func (g *goTest) line(n int, line string) error {
 	switch e.action {
 	case "run", "start":
 		g.run(e)
+		if p := g.run(goEvent{pkg: e.pkg}); p != nil {
+			p.last = e.test
+		}
 	case "output", "build-output":
 		g.keep(e)
 	case "pass", "fail", "skip":
@@ -146,16 +154,24 @@ func (g *goTest) done(e goEvent) {
 		g.f.add(c)
 		return
 	}
-	unfinished := g.unfinished(e.pkg, c.Message)
+	if b := g.running[goKey{pkg: e.broken}]; b != nil && e.broken != e.pkg {
+		c.Message = detail(string(b.out.b), c.Message)
+	}
+	unfinished := g.unfinished(e.pkg, c.Message, func(k goKey) bool { return e.action == "pass" || isBenchmark(k) && (r.failed || r.last != k.test) })
 	if e.action == "fail" && !r.failed && !unfinished { // it did not compile, or TestMain said no
 		c.Status, c.Name = ci.TestError, e.pkg
 		g.f.add(c)
 	}
 }
 
-// unfinished adds the tests of a package, or of all, that began and did not end.
-// The last of them was running when the package broke; what it printed tells why.
-func (g *goTest) unfinished(pkg, why string) bool {
+// isBenchmark: go test says of no benchmark that it passed. It has when another
+// began after it, or when its package passed.
+func isBenchmark(k goKey) bool { return strings.HasPrefix(k.test, "Benchmark") }
+
+// unfinished adds the tests of a package, or of all, that began and did not end,
+// and says whether one of them has not passed. The last of these was running when
+// the package broke; what it printed tells why.
+func (g *goTest) unfinished(pkg, why string, passed func(goKey) bool) bool {
 	var keys []goKey
 	for k := range g.running {
 		if pkg == "" || k.pkg == pkg {
@@ -163,17 +179,23 @@ func (g *goTest) unfinished(pkg, why string) bool {
 		}
 	}
 	slices.SortFunc(keys, func(a, b goKey) int { return cmp.Compare(g.running[a].seq, g.running[b].seq) })
-	any := false
+	broke := false
 	for _, k := range keys {
-		r := g.forget(k)
 		if k.test == "" {
 			continue
 		}
-		any = true
-		g.f.add(ci.TestCase{Suite: k.pkg, Prefix: k.pkg, Name: k.test, Status: ci.TestError,
-			Message: detail("it did not end", detail(why, string(r.out.b)))})
+		c := ci.TestCase{Suite: k.pkg, Prefix: k.pkg, Name: k.test, Status: ci.TestSucceeded}
+		if !passed(k) {
+			broke = true
+			c.Status = ci.TestError
+			c.Message = detail("it did not end", detail(why, string(g.running[k].out.b)))
+		}
+		g.f.add(c)
 	}
-	return any
+	for _, k := range keys {
+		g.forget(k)
+	}
+	return broke
 }
 
 func parseEvent(line string) (goEvent, error) {
@@ -191,6 +213,9 @@ func parseEvent(line string) (goEvent, error) {
 		case "ImportPath": // of a build: "pkg [pkg.test]"
 			e.pkg, err = j.text()
 			e.pkg, _, _ = strings.Cut(e.pkg, " ")
+		case "FailedBuild":
+			e.broken, err = j.text()
+			e.broken, _, _ = strings.Cut(e.broken, " ")
 		case "Test":
 			e.test, err = j.text()
 		case "Output":

@@ -45,3 +45,38 @@ func TestGoTestOverflow(t *testing.T) {
 	r := parse(t, "GOTESTJSON", "x.jsonl", b.String())
 	wantCase(t, r, "T0", ci.TestFailed, "why it failed")
 }
+
+// TestGoBenchmarks: go test writes no end of a benchmark that passed.
+func TestGoBenchmarks(t *testing.T) {
+	t.Parallel()
+	begin := `{"Action":"start","Package":"p"}
+{"Action":"run","Package":"p","Test":"BenchmarkA"}
+{"Action":"output","Package":"p","Test":"BenchmarkA","Output":"BenchmarkA-2\t10\t29.00 ns/op\n"}
+{"Action":"run","Package":"p","Test":"BenchmarkB"}
+{"Action":"output","Package":"p","Test":"BenchmarkB","Output":"panic: boom\n"}
+`
+	for _, c := range []struct{ name, end, last string }{
+		{"the package passed", `{"Action":"pass","Package":"p"}`, ci.TestSucceeded},
+		{"the package broke", `{"Action":"fail","Package":"p"}`, ci.TestError},
+		{"a later one failed", `{"Action":"fail","Package":"p","Test":"BenchmarkC"}` + "\n" + `{"Action":"fail","Package":"p"}`, ci.TestSucceeded},
+		{"the file ends", "", ci.TestError},
+	} {
+		r := parse(t, "GOTESTJSON", c.name, begin+c.end+"\n")
+		wantCase(t, r, "BenchmarkA", ci.TestSucceeded, "")
+		wantCase(t, r, "BenchmarkB", c.last, map[string]string{ci.TestError: "boom"}[c.last])
+	}
+}
+
+// TestGoFailedBuild: what the compiler said of a dependency tells why a package
+// has no tests.
+func TestGoFailedBuild(t *testing.T) {
+	t.Parallel()
+	r := parse(t, "GOTESTJSON", "x.jsonl", `{"ImportPath":"b/dep","Action":"build-output","Output":"dep/d.go:2:12: undefined: x\n"}
+{"ImportPath":"b/dep","Action":"build-fail"}
+{"Action":"start","Package":"b/user"}
+{"Action":"output","Package":"b/user","Output":"FAIL\tb/user [build failed]\n"}
+{"Action":"fail","Package":"b/user","Elapsed":0,"FailedBuild":"b/dep"}
+`)
+	wantSummary(t, r, ci.TestSummary{Total: 1, Error: 1})
+	wantCase(t, r, "b/user", ci.TestError, "dep/d.go:2:12: undefined: x\nFAIL\tb/user [build failed]")
+}
