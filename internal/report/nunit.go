@@ -11,12 +11,20 @@ type nunit struct {
 	f       *file
 	root    string // test-results or test-run
 	version int
-	suites  []string
+	suites  []nunitSuite
 	inCase  bool
 	c       ci.TestCase
 	message string
 	stack   string
 	foreign bool
+}
+
+// nunitSuite is an open test-suite.
+type nunitSuite struct {
+	name    string
+	failed  bool
+	before  int // cases that had failed before it
+	message string
 }
 
 func readNUnit2(f *file) error { return (&nunit{f: f, version: 2, root: "test-results"}).read() }
@@ -43,16 +51,16 @@ func (n *nunit) begin(x *xmlScanner) {
 	}
 	switch x.name {
 	case "test-suite":
-		n.suites = append(n.suites, clean(x.attr("name"), MaxTitle))
+		n.suites = append(n.suites, nunitSuite{name: clean(x.attr("name"), MaxTitle), failed: suiteFailed(x), before: n.failures()})
 	case "test-case":
-		n.inCase, n.message, n.stack = true, "", ""
+		n.inCase = true
 		if n.version == 2 {
 			n.case2(x)
 		} else {
 			n.case3(x)
 		}
 		if len(n.suites) > 0 {
-			n.c.Suite = n.suites[len(n.suites)-1]
+			n.c.Suite = n.suites[len(n.suites)-1].name
 		}
 	case "message", "stack-trace":
 		if n.explains(x) {
@@ -119,7 +127,7 @@ func (n *nunit) end(x *xmlScanner) {
 	}
 	switch x.name {
 	case "test-suite":
-		n.suites = n.suites[:max(0, len(n.suites)-1)]
+		n.endSuite()
 	case "test-case":
 		if n.inCase {
 			n.endCase()
@@ -132,19 +140,50 @@ func (n *nunit) end(x *xmlScanner) {
 		if n.explains(x) {
 			n.stack = x.text()
 		}
+	case "failure", "reason":
+		if i := len(n.suites) - 1; i >= 0 && !n.inCase {
+			n.suites[i].message = clean(detail(n.message, n.stack), MaxMessage)
+			n.message, n.stack = "", ""
+		}
 	}
 }
 
-// explains says whether the element is a part of what a case says of its outcome.
-// NUnit 3 says it once more in assertions.
+// explains says whether the element is a part of what a case or suite says of its
+// outcome. NUnit 3 says it once more in assertions.
 func (n *nunit) explains(x *xmlScanner) bool {
-	return n.inCase && (x.parent() == "failure" || x.parent() == "reason")
+	return x.parent() == "failure" || x.parent() == "reason"
+}
+
+func suiteFailed(x *xmlScanner) bool {
+	switch strings.ToLower(x.attr("result")) {
+	case "failure", "failed", "error", "notrunnable", "invalid", "cancelled":
+		return true
+	case "": // before NUnit 2.5
+		return strings.EqualFold(x.attr("success"), "false")
+	}
+	return false
+}
+
+// failures counts the cases that failed so far.
+func (n *nunit) failures() int { return n.f.b.r.Summary.Failed + n.f.b.r.Summary.Error }
+
+// endSuite adds a suite that failed by itself, in its tear-down or because it could
+// not be loaded: no case within it tells.
+func (n *nunit) endSuite() {
+	i := len(n.suites) - 1
+	if i < 0 {
+		return
+	}
+	if s := n.suites[i]; s.failed && s.before == n.failures() {
+		n.f.add(ci.TestCase{Suite: s.name, Name: s.name, Status: ci.TestError, Message: s.message})
+	}
+	n.suites = n.suites[:i]
 }
 
 func (n *nunit) endCase() {
 	n.c.Message = detail(n.message, n.stack)
 	n.f.add(n.c)
-	n.inCase = false
+	n.inCase, n.message, n.stack = false, "", ""
 }
 
 // splitMethod cuts "Space.Class.Method(1.5, \"a.b\")" before the method.
