@@ -28,6 +28,7 @@ type scenario struct {
 	rank                      int
 	message                   string
 	steps                     int
+	broken                    bool // it says itself that it failed
 	duration                  time.Duration
 }
 
@@ -105,6 +106,11 @@ func (c *cucumber) readElement() error {
 			var at string
 			at, err = c.j.text()
 			s.file, s.line = splitLocation(at)
+		case "status": // Behave: of a hook that failed, nothing else tells
+			var status string
+			if status, err = c.j.text(); stepRank(strings.ToLower(status)) >= stepRank("failed") {
+				s.broken = true
+			}
 		case "steps", "before", "after":
 			hook := key != "steps"
 			err = c.j.elements(func() error { return c.readStep(&s, hook) })
@@ -130,6 +136,9 @@ func (c *cucumber) take(s scenario) {
 		s.rank, s.message = c.back.rank, c.back.message
 	}
 	c.back = scenario{}
+	if s.broken && s.rank < stepRank("undefined") {
+		s.rank, s.message = stepRank("failed"), "no step failed; look for a hook that did in the output"
+	}
 	switch {
 	case s.rank >= stepRank("undefined"):
 		s.status = ci.TestFailed
@@ -178,6 +187,11 @@ func (c *cucumber) readStep(s *scenario, hook bool) error {
 			name, err = c.j.text()
 		case "result":
 			status, message, took, err = c.readResult()
+		case "before", "after": // hooks of the step
+			if hook {
+				return c.j.skip()
+			}
+			err = c.j.elements(func() error { return c.readStep(s, true) })
 		default: // embeddings, output, match, tables
 			err = c.j.skip()
 		}
