@@ -25,6 +25,7 @@ type setup struct {
 // setup resolves user, directory, environment and shell. Its errors are the
 // build's own and go into the output.
 func (a *agent) setup(user, session, dir, shell string, env []string) (setup, error) {
+	a.reserve()
 	var s setup
 	var err error
 	if s.who, err = findAccount(user); err != nil {

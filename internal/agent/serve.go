@@ -26,6 +26,10 @@ type Config struct {
 	// that who started it can wait by reading the other end. Nil = nobody waits.
 	Ready *os.File
 
+	// Reserve is called beside the first requests and before the first command: for
+	// what must be had before a build can take it. Nil = nothing.
+	Reserve func()
+
 	// Cgroup is a cgroup v2 directory that holds the commands and not the agent;
 	// its cgroup.kill then ends them all at once. "" = none.
 	Cgroup string
@@ -61,6 +65,7 @@ func Serve(ctx context.Context, c Config) error {
 		_, _ = c.Ready.WriteString("ready\n")
 		_ = c.Ready.Close()
 	}
+	go a.reserve()
 
 	<-ctx.Done()
 	a.procs.killAll(c.Cgroup)
@@ -89,6 +94,7 @@ type agent struct {
 	conns    connSet
 	shutdown context.CancelFunc
 	dead     chan struct{} // closed when everything was killed
+	reserve  func()        // Config.Reserve, once
 }
 
 func newAgent(c Config) (*agent, error) {
@@ -110,6 +116,10 @@ func newAgent(c Config) (*agent, error) {
 		output:   &hub{},
 		oom:      openOOM(c.OOMEvents),
 		dead:     make(chan struct{}),
+		reserve:  func() {},
+	}
+	if c.Reserve != nil {
+		a.reserve = sync.OnceFunc(c.Reserve)
 	}
 	a.steps = &steps{byID: map[ci.StepID]*step{}}
 	return a, nil

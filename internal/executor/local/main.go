@@ -175,7 +175,6 @@ func (o *order) preparePlain() error {
 func (o *order) serve(ready *os.File) error {
 	// Few threads made confining cheap; from here on all processors may be used.
 	runtime.SetDefaultGOMAXPROCS()
-	reserveThreads()
 	socket := os.NewFile(socketFD, "socket")
 	l, err := net.FileListener(socket)
 	if err != nil {
@@ -193,7 +192,7 @@ func (o *order) serve(ready *os.File) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return agent.Serve(ctx, agent.Config{
-		Listener: l, Dirs: o.Dirs, Spool: spool, Env: o.Env, Ready: ready, OOMEvents: o.OOMEvents,
+		Listener: l, Dirs: o.Dirs, Spool: spool, Env: o.Env, Ready: ready, Reserve: reserveThreads, OOMEvents: o.OOMEvents,
 	})
 }
 

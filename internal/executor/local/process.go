@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,30 +20,29 @@ type process struct {
 	Boot  string `json:"boot"`
 }
 
+// bootID is the same for as long as the machine, and so this process, runs.
+var bootID = sync.OnceValues(func() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id)), err
+})
+
 // identify names the living process with that PID.
 func identify(pid int) (process, error) {
-	start, _, err := procStat(pid)
-	if err != nil {
-		return process{}, err
-	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
 		return process{}, fmt.Errorf("identify process %d: %w", pid, err)
 	}
-	return process{PID: pid, Start: start, Boot: strings.TrimSpace(string(boot))}, nil
+	start, _, err := procStat(pid)
+	return process{PID: pid, Start: start, Boot: boot}, err
 }
 
 // alive says whether it still runs; one that ended and was not reaped does not.
 func (p process) alive() bool {
-	if p.PID <= 0 {
+	if boot, err := bootID(); p.PID <= 0 || err != nil || boot != p.Boot {
 		return false
 	}
-	now, err := identify(p.PID)
-	if err != nil || now != p {
-		return false
-	}
-	_, state, err := procStat(p.PID)
-	return err == nil && state != 'Z' && state != 'X'
+	start, state, err := procStat(p.PID)
+	return err == nil && start == p.Start && state != 'Z' && state != 'X'
 }
 
 // procStat reads the start time and the state of a process.
@@ -67,18 +67,18 @@ func procStat(pid int) (start uint64, state byte, err error) {
 // kill ends the process, and with it the PID namespace that it is the first of,
 // and returns when that is done.
 func (p process) kill(ctx context.Context) error {
-	if !p.alive() {
+	if p.PID <= 0 {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(p.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
+	if errors.Is(err, unix.ESRCH) || err != nil && !p.alive() { // by now a thread may have the number
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("kill process %d: %w", p.PID, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if !p.alive() { // the descriptor could be that of a successor
+	if !p.alive() { // the descriptor would be that of a successor
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
