@@ -8,11 +8,16 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 )
 
-// formats of reports: tests first, then coverage.
-var formats = []string{
-	"CUCUMBERJSON", "JUNITXML", "NUNITXML", "NUNIT3XML", "TESTNGXML", "VISUALSTUDIOTRX",
-	"CLOVERXML", "COBERTURAXML", "JACOCOXML", "SIMPLECOV",
-}
+// theirFormats of reports are CodeBuild's, tests first, then coverage; ownFormats
+// are what Sluice reads besides.
+var (
+	theirFormats = []string{
+		"CUCUMBERJSON", "JUNITXML", "NUNITXML", "NUNIT3XML", "TESTNGXML", "VISUALSTUDIOTRX",
+		"CLOVERXML", "COBERTURAXML", "JACOCOXML", "SIMPLECOV",
+	}
+	ownFormats = []string{"GOTESTJSON", "GOCOVER", "LCOV"}
+	formats    = slices.Concat(theirFormats, ownFormats)
+)
 
 const (
 	maxReportGroups = 5

@@ -158,7 +158,7 @@ func reportSchema() object {
 		"files":          ref("files"),
 		"base-directory": ref("text"),
 		"discard-paths":  ref("yesNo"),
-		"file-format":    object{"description": strings.Join(formats, ", ") + ", in any case.", "type": orNull("string"), "pattern": anyCase(formats...), "default": "JUNITXML"},
+		"file-format":    object{"description": strings.Join(theirFormats, ", ") + ", in any case. Sluice's own, which CodeBuild refuses: " + strings.Join(ownFormats, ", ") + ".", "type": orNull("string"), "pattern": anyCase(formats...), "default": "JUNITXML"},
 	}}
 }
 
