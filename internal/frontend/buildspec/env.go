@@ -109,9 +109,6 @@ func (r *reader) variables(n *yaml.Node, where string, kind ci.VariableKind) []v
 			continue
 		}
 		v := variable{ci.Variable{Name: f.name, Value: r.text(f.value, at)}, f.key, f.value}
-		if strings.ContainsRune(v.Value, 0) {
-			r.errorf(f.value, "%s: the value holds a NUL character, which no environment variable can", at)
-		}
 		if kind != ci.Plain {
 			v.Kind = kind
 			if why, fatal := checkReference(kind, v.Value); fatal && r.resolve(f.value).Kind == yaml.ScalarNode {
@@ -161,7 +158,7 @@ func (e *env) readExports(r *reader, n *yaml.Node) {
 		case strings.HasPrefix(name, "$") && isName(strings.Trim(name, "${}")):
 			r.errorf(it.node, "%s: write the name alone, %s, without the $", where, strings.Trim(name, "${}"))
 		case !isName(name):
-			r.errorf(it.node, "%s: %s is not the name of a variable", where, quote(name))
+			r.errorf(it.node, "%s: %s is not the name of a variable: use letters, digits and _, and no digit first", where, quote(name))
 		case strings.HasPrefix(name, "AWS_"):
 			r.warnf(it.node, "%s: CodeBuild does not export variables that begin with AWS_, and %s is left out: copy it to another name", where, name)
 		case seen[name]:
