@@ -124,10 +124,6 @@ func (r *reader) step(n *yaml.Node, title string) (ci.Step, bool) {
 	switch v.Kind {
 	case yaml.ScalarNode:
 		text := r.text(n, title)
-		if strings.ContainsRune(text, 0) {
-			r.errorf(n, "%s: the command holds a NUL character, which no shell reads: remove it", title)
-			return ci.Step{}, false
-		}
 		if strings.TrimSpace(text) == "" {
 			r.warnf(n, "%s is empty, so nothing is run for it", title)
 			return ci.Step{}, false

@@ -119,6 +119,8 @@ func (r *reader) fields(n *yaml.Node, where string) ([]field, bool) {
 				hint = "{{ }} belongs to a template; render it first, or put the text in quotes"
 			}
 			r.errorf(m.Content[i], "%s: a key must be a text, found %s: %s", where, kindName(k), hint)
+		case strings.ContainsRune(k.Value, 0):
+			r.errorf(m.Content[i], "%s: the key %s holds a NUL character: remove it", where, quote(k.Value))
 		default:
 			if first, ok := at[k.Value]; ok {
 				r.duplicate(m.Content[i], own[first], v, where)

@@ -25,6 +25,10 @@ func (r *reader) text(n *yaml.Node, where string) string {
 	if strings.HasPrefix(v.Tag, "!") && !strings.HasPrefix(v.Tag, "!!") {
 		r.warnf(n, "%s: the tag %s means nothing in a buildspec; the text after it is taken as it is", where, v.Tag)
 	}
+	if strings.ContainsRune(v.Value, 0) {
+		r.errorf(n, "%s: the text holds a NUL character, which no command, path or variable can: remove it", where)
+		return ""
+	}
 	return v.Value
 }
 
