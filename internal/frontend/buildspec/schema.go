@@ -169,8 +169,8 @@ func artifactProperties() object {
 		"base-directory":  about("text", "Relative to the source; may be a glob of directories."),
 		"exclude-paths":   ref("list"),
 		"discard-paths":   about("yesNo", "Keep the files without their directories."),
-		"enable-symlinks": ref("yesNo"),
-		"s3-prefix":       ref("text"),
+		"enable-symlinks": about("yesNo", "Keep links in zip files; in folders they are what they point to."),
+		"s3-prefix":       about("text", "A folder before the name. Evaluated by the shell at the end of the build."),
 		"type":            about("text", "Version 0.1 only; no effect."),
 	}
 }
