@@ -42,8 +42,7 @@ func (c *compiler) compile(asBatch bool) *ci.Plan {
 	case asBatch:
 		c.batchJobs(plan, main)
 	case main.phasesNode == nil && main.batch != nil:
-		at := &reader{notes: c.notes, path: main.path, widths: lineWidths(main.text)}
-		at.errorf(main.batch, "this buildspec has a batch section and no phases: run it as a batch (--batch)")
+		main.reader(c.notes).errorf(main.batch, "this buildspec has a batch section and no phases: run it as a batch (--batch)")
 	default:
 		j := main.job(soleJob)
 		c.expand(&j, task{})
@@ -61,7 +60,7 @@ func (c *compiler) main() *spec {
 
 // batchJobs makes one job for each build of the batch section.
 func (c *compiler) batchJobs(plan *ci.Plan, main *spec) {
-	r := &reader{notes: c.notes, path: main.path, widths: lineWidths(main.text)}
+	r := main.reader(c.notes)
 	if main.batch == nil {
 		r.errorf(main.root, "this buildspec has no batch section: run it without --batch, or add batch with one of build-list, build-graph, build-matrix, build-fanout")
 		return

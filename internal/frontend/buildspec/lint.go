@@ -36,7 +36,7 @@ func Lint(def ci.Definition) ci.Problems {
 
 // lintSpec warns of what is valid and does not do what it looks like.
 func (c *compiler) lintSpec(s *spec) {
-	r := &reader{notes: c.notes, path: s.path, widths: lineWidths(s.text)}
+	r := s.reader(c.notes)
 	for _, v := range s.env.variables {
 		r.lintVariable(v)
 	}

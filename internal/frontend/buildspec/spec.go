@@ -8,7 +8,7 @@ import (
 // spec is one buildspec file, read.
 type spec struct {
 	path       string
-	text       []byte
+	widths     []int // of its lines
 	root       *yaml.Node
 	old        bool // version 0.1
 	runAs      string
@@ -44,11 +44,14 @@ func readSpec(ns *notes, path string, text []byte) *spec {
 		r.errorf(root, "wrong number of container tags, expected 1: a buildspec is a mapping that begins with \"version: 0.2\", found %s; check the indentation and that each \":\" has a space after it", kindName(root))
 		return nil
 	}
-	s := &spec{path: path, text: text, root: root}
+	s := &spec{path: path, widths: widths, root: root}
 	s.read(r)
 	s.cost = r.cost
 	return s
 }
+
+// reader notes what is found in the file once it is read.
+func (s *spec) reader(ns *notes) *reader { return &reader{notes: ns, path: s.path, widths: s.widths} }
 
 func (s *spec) read(r *reader) {
 	// The version decides how the rest is read, wherever it stands.
