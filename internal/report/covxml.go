@@ -9,28 +9,17 @@ import (
 // Lines are listed for each method and again for its class: the same line counts
 // once.
 type cobertura struct {
-	f       *file
-	src     *source
-	foreign bool
+	f   *file
+	src *source
 }
 
-func readCobertura(f *file) error { return newXML(f.t, f.bad).each(&cobertura{f: f}) }
+func readCobertura(f *file) error { return newXML(f.t, f.bad).each(&cobertura{f: f}, "coverage") }
 
 func (c *cobertura) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		c.foreign = x.name != "coverage"
-		if c.foreign {
-			c.f.bad(x.line, wrongRoot(x, "coverage"))
-		}
-	}
-	if c.foreign {
-		return
-	}
 	switch x.name {
 	case "project":
 		if x.depth() == 2 {
-			c.foreign = true
-			c.f.bad(x.line, "this is a Clover report; set file-format: CLOVERXML")
+			x.reject("this is a Clover report; set file-format: CLOVERXML")
 		}
 	case "class":
 		c.src = c.f.b.cover.source(slashed(x.attr("filename")))
@@ -72,28 +61,17 @@ func slashed(p string) string { return strings.ReplaceAll(p, `\`, "/") }
 // truecount and falsecount mean, so branches come from the metrics of each file
 // where it has some.
 type clover struct {
-	f       *file
-	src     *source
-	foreign bool
+	f   *file
+	src *source
 }
 
-func readClover(f *file) error { return newXML(f.t, f.bad).each(&clover{f: f}) }
+func readClover(f *file) error { return newXML(f.t, f.bad).each(&clover{f: f}, "coverage") }
 
 func (c *clover) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		c.foreign = x.name != "coverage"
-		if c.foreign {
-			c.f.bad(x.line, wrongRoot(x, "coverage"))
-		}
-	}
-	if c.foreign {
-		return
-	}
 	cov := c.f.b.cover
 	switch x.name {
 	case "packages":
-		c.foreign = true
-		c.f.bad(x.line, "this is a Cobertura report; set file-format: COBERTURAXML")
+		x.reject("this is a Cobertura report; set file-format: COBERTURAXML")
 	case "file":
 		name := x.attr("path") // OpenClover and Istanbul: name is only the last part
 		if name == "" {
@@ -137,25 +115,15 @@ func (c *clover) end(x *xmlScanner) {
 // jacoco reads JaCoCo's XML: the lines of each source file, or its counters where
 // classes were compiled without line numbers.
 type jacoco struct {
-	f       *file
-	groups  []string // the path of each open group, no longer than what is kept of it
-	pkg     string
-	src     *source
-	foreign bool
+	f      *file
+	groups []string // the path of each open group, no longer than what is kept of it
+	pkg    string
+	src    *source
 }
 
-func readJaCoCo(f *file) error { return newXML(f.t, f.bad).each(&jacoco{f: f}) }
+func readJaCoCo(f *file) error { return newXML(f.t, f.bad).each(&jacoco{f: f}, "report") }
 
 func (j *jacoco) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		j.foreign = x.name != "report"
-		if j.foreign {
-			j.f.bad(x.line, wrongRoot(x, "report"))
-		}
-	}
-	if j.foreign {
-		return
-	}
 	cov := j.f.b.cover
 	switch x.name {
 	case "group":

@@ -74,9 +74,9 @@ func find(name string) (*format, error) {
 }
 
 // wrongRoot says that a file is of another format, and of which if that is known.
-func wrongRoot(x *xmlScanner, want string) string {
+func wrongRoot(root string, want []string) string {
 	other := ""
-	switch x.name {
+	switch root {
 	case "testsuites", "testsuite":
 		other = "JUNITXML"
 	case "test-results":
@@ -92,8 +92,9 @@ func wrongRoot(x *xmlScanner, want string) string {
 	case "coverage":
 		other = "COBERTURAXML or CLOVERXML"
 	}
+	wanted := "<" + strings.Join(want, "> or <") + ">"
 	if other == "" {
-		return fmt.Sprintf("<%s> is not a report that is known; want <%s>", x.name, want)
+		return fmt.Sprintf("<%s> is not a report that is known; want %s", root, wanted)
 	}
-	return fmt.Sprintf("<%s> is the root of another format; want <%s>, or set file-format: %s", x.name, want, other)
+	return fmt.Sprintf("<%s> is the root of another format; want %s, or set file-format: %s", root, wanted, other)
 }

@@ -19,14 +19,13 @@ type junit struct {
 	stack   string
 	open    string // failure, error, ... below a case, while it is open
 	flaky   int
-	foreign bool // the root is of another format
 }
 
 func readJUnit(f *file) error {
 	j := &junit{f: f}
 	x := newXML(f.t, f.bad)
-	err := x.each(j)
-	if err != nil && j.inCase && !j.foreign {
+	err := x.each(j, "testsuites", "testsuite", "testcase")
+	if err != nil && j.inCase {
 		if j.open != "" {
 			j.outcome(j.open, string(x.content.b)+j.stack)
 		}
@@ -40,15 +39,6 @@ func readJUnit(f *file) error {
 func bad(status string) bool { return status == ci.TestFailed || status == ci.TestError }
 
 func (j *junit) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		j.foreign = x.name != "testsuites" && x.name != "testsuite" && x.name != "testcase"
-		if j.foreign {
-			j.f.bad(x.line, wrongRoot(x, "testsuites> or <testsuite"))
-		}
-	}
-	if j.foreign {
-		return
-	}
 	switch x.name {
 	case "testsuites":
 	case "testsuite":
@@ -102,9 +92,6 @@ func (j *junit) suite() string {
 }
 
 func (j *junit) end(x *xmlScanner) {
-	if j.foreign {
-		return
-	}
 	switch x.name {
 	case "testsuite":
 		if len(j.suites) > 0 {

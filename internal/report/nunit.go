@@ -16,7 +16,6 @@ type nunit struct {
 	c       ci.TestCase
 	message string
 	stack   string
-	foreign bool
 }
 
 // nunitSuite is an open test-suite.
@@ -32,7 +31,7 @@ func readNUnit2(f *file) error { return (&nunit{f: f, version: 2, root: "test-re
 func readNUnit3(f *file) error { return (&nunit{f: f, version: 3, root: "test-run"}).read() }
 
 func (n *nunit) read() error {
-	err := newXML(n.f.t, n.f.bad).each(n)
+	err := newXML(n.f.t, n.f.bad).each(n, n.root, "test-suite")
 	if err != nil && n.inCase && bad(n.c.Status) {
 		n.endCase()
 	}
@@ -40,15 +39,6 @@ func (n *nunit) read() error {
 }
 
 func (n *nunit) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		n.foreign = x.name != n.root && x.name != "test-suite"
-		if n.foreign {
-			n.f.bad(x.line, wrongRoot(x, n.root))
-		}
-	}
-	if n.foreign {
-		return
-	}
 	switch x.name {
 	case "test-suite":
 		n.suites = append(n.suites, nunitSuite{name: clean(x.attr("name"), MaxTitle), failed: suiteFailed(x), before: n.failures()})
@@ -122,9 +112,6 @@ func (n *nunit) case3(x *xmlScanner) {
 }
 
 func (n *nunit) end(x *xmlScanner) {
-	if n.foreign {
-		return
-	}
 	switch x.name {
 	case "test-suite":
 		n.endSuite()

@@ -19,12 +19,11 @@ type testNG struct {
 	kind    string // class of the exception
 	message string
 	stack   string
-	foreign bool
 }
 
 func readTestNG(f *file) error {
 	t := &testNG{f: f}
-	err := newXML(f.t, f.bad).each(t)
+	err := newXML(f.t, f.bad).each(t, "testng-results")
 	if err != nil && t.inCase && bad(t.c.Status) {
 		t.endCase()
 	}
@@ -32,15 +31,6 @@ func readTestNG(f *file) error {
 }
 
 func (t *testNG) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		t.foreign = x.name != "testng-results"
-		if t.foreign {
-			t.f.bad(x.line, wrongRoot(x, "testng-results"))
-		}
-	}
-	if t.foreign {
-		return
-	}
 	switch x.name {
 	case "suite":
 		t.suite = x.attr("name")
@@ -80,7 +70,7 @@ func (t *testNG) beginCase(x *xmlScanner) {
 }
 
 func (t *testNG) end(x *xmlScanner) {
-	if t.foreign || !t.inCase {
+	if !t.inCase {
 		return
 	}
 	switch x.name {

@@ -21,7 +21,6 @@ type trx struct {
 	message string
 	stack   string
 	run     bool // in a RunInfo that is an error
-	foreign bool
 }
 
 type result struct {
@@ -32,7 +31,7 @@ type result struct {
 
 func readTRX(f *file) error {
 	t := &trx{f: f, classes: map[string]string{}}
-	err := newXML(f.t, f.bad).each(t)
+	err := newXML(f.t, f.bad).each(t, "TestRun")
 	if err != nil {
 		for _, r := range t.open {
 			if bad(r.c.Status) && !r.inner {
@@ -55,15 +54,6 @@ func readTRX(f *file) error {
 }
 
 func (t *trx) begin(x *xmlScanner) {
-	if x.depth() == 1 {
-		t.foreign = x.name != "TestRun"
-		if t.foreign {
-			t.f.bad(x.line, wrongRoot(x, "TestRun"))
-		}
-	}
-	if t.foreign {
-		return
-	}
 	switch x.name {
 	case "UnitTestResult", "TestResult", "GenericTestResult", "WebTestResult", "TestResultAggregation":
 		for i := range t.open {
@@ -93,9 +83,6 @@ func (t *trx) begin(x *xmlScanner) {
 }
 
 func (t *trx) end(x *xmlScanner) {
-	if t.foreign {
-		return
-	}
 	switch x.name {
 	case "Message":
 		if x.parent() == "ErrorInfo" {

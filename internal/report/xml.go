@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 const (
 	maxDepth = 1000
@@ -27,6 +30,7 @@ type xmlScanner struct {
 	names    map[string]string
 	tag      kept
 	wrong    bool // a wrong end tag was complained of
+	foreign  bool // the root, and so all within it, is of another format
 }
 
 type xmlAttr struct {
@@ -54,23 +58,40 @@ func newXML(t *text, complain func(int, string)) *xmlScanner {
 		content: kept{max: maxText}, tag: kept{max: maxName}}
 }
 
-// each hands all elements to h. An error says, with its line, where the file
-// stopped making sense.
-func (x *xmlScanner) each(h xmlHandler) error {
+// each hands all elements to h; of a root that is none of roots, if there are any,
+// it complains and passes it over. An error says, with its line, where the file stopped making sense.
+func (x *xmlScanner) each(h xmlHandler, roots ...string) error {
 	for {
 		kind, err := x.next()
 		switch {
 		case err != nil:
 			return err
 		case kind == xmlStart:
-			h.begin(x)
+			if x.depth() == 1 {
+				x.foreign = false
+				if len(roots) > 0 && !slices.Contains(roots, x.name) {
+					x.reject(wrongRoot(x.name, roots))
+				}
+			}
+			if !x.foreign {
+				h.begin(x)
+			}
 		case kind == xmlEnd:
-			h.end(x)
+			if !x.foreign {
+				h.end(x)
+			}
 			x.pop()
 		default:
 			return nil
 		}
 	}
+}
+
+// reject complains of the element that just began, and passes over the rest of the
+// root that it is in.
+func (x *xmlScanner) reject(why string) {
+	x.foreign = true
+	x.complain(x.line, why)
 }
 
 // want keeps the text of the element that just began, its descendants' too.
