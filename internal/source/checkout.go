@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleAfter is the age at which a checkout that a killed process left is removed.
+// staleAfter is the age at which what a killed process left is removed.
 const staleAfter = 24 * time.Hour
 
 // maxNesting is how deep submodules may be in submodules.
@@ -40,15 +40,19 @@ func (f *Fetcher) archiveGit(ctx context.Context, s ci.Source, c ci.Commit, w io
 }
 
 // checkout packs the files of a commit and a repository around them as name/....
-// Git writes the files into a temporary folder, as only it knows how to convert
-// them; meanwhile the repository is packed straight from the mirror.
 func (m *mirror) checkout(ctx context.Context, c ci.Commit, t *treeWriter, name string, nesting int) error {
-	unlock, _, err := lockFile(ctx, m.dir+".packs", unix.LOCK_SH)
+	return m.afterwards(ctx, m.pack(ctx, c, t, name, nesting))
+}
+
+// pack does the work of checkout. Git writes the files into a temporary folder, as only it knows how to convert
+// them; meanwhile the repository is packed straight from the mirror.
+func (m *mirror) pack(ctx context.Context, c ci.Commit, t *treeWriter, name string, nesting int) error {
+	unlock, _, err := m.lock(ctx, m.dir+".packs", unix.LOCK_SH)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	tmp, err := m.temporary()
+	tmp, err := scratch(filepath.Join(filepath.Dir(filepath.Dir(m.dir)), "checkout"), "")
 	if err != nil {
 		return err
 	}
@@ -62,7 +66,7 @@ func (m *mirror) checkout(ctx context.Context, c ci.Commit, t *treeWriter, name 
 		cmd := m.git(fileCtx, "read-tree", "--reset", "-u", c.Hash)
 		cmd.Env = append(cmd.Env, "GIT_WORK_TREE="+work, "GIT_INDEX_FILE="+index)
 		cmd.Dir = work
-		_, err := run(cmd)
+		_, err := m.run(fileCtx, cmd)
 		return err
 	})
 	objects := m.dir
@@ -97,24 +101,6 @@ func (m *mirror) checkout(ctx context.Context, c ci.Commit, t *treeWriter, name 
 	return m.nested(ctx, subs, t, name, nesting)
 }
 
-// temporary makes a folder for one checkout, and removes those that were forgotten.
-func (m *mirror) temporary() (string, error) {
-	parent := filepath.Join(filepath.Dir(filepath.Dir(m.dir)), "checkout")
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return "", err
-	}
-	old, err := os.ReadDir(parent)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range old {
-		if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
-			_ = os.RemoveAll(filepath.Join(parent, e.Name()))
-		}
-	}
-	return os.MkdirTemp(parent, "")
-}
-
 // objects packs the object store, and the mark of where history was cut.
 func (t *treeWriter) objects(dir, name string) error {
 	for _, d := range []string{"/objects", "/refs"} {
@@ -140,7 +126,7 @@ func (m *mirror) shallow(ctx context.Context, c ci.Commit, dir string) error {
 	args := append([]string{"fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", fmt.Sprintf("--depth=%d", m.f.opt.Depth)}, from.options()...)
 	cmd := m.f.contact(ctx, from, append(args, "--", "file://"+m.dir, c.Hash)...)
 	cmd.Env = append(cmd.Env, "GIT_DIR="+dir)
-	_, err := run(cmd)
+	_, err := run(ctx, cmd)
 	return err
 }
 

@@ -1,19 +1,18 @@
 package source
 
 import (
-	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"golang.org/x/sys/unix"
 )
 
 const crashEnv = "SLUICE_SOURCE_TEST"
@@ -80,11 +79,13 @@ func TestKilledFetch(t *testing.T) {
 	_ = cmd.Wait()
 
 	f := New(Options{Cache: cache})
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, ci.ErrTimedOut)
-	defer cancel()
-	if _, err := f.Resolve(ctx, src); !errors.Is(err, ci.ErrTimedOut) {
-		t.Errorf("while the orphan runs: got %v, want to wait for it", err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	f.waiting = func() { cancel(ci.ErrCanceled) }
+	if _, err := f.Resolve(ctx, src); !errors.Is(err, ci.ErrCanceled) {
+		t.Errorf("while the orphan runs: got %v, want to wait for it until canceled", err)
 	}
+	f.waiting = nil
 	if err := os.WriteFile(goOn, []byte("on\n"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -98,39 +99,101 @@ func TestKilledFetch(t *testing.T) {
 	}
 }
 
-// Two processes, killed at any time, over and over, on one mirror.
-func TestKilledAnyTime(t *testing.T) {
+// countingGit is a git that tells a pipe and waits for another before its n-th
+// command, or when that has done its work.
+func countingGit(t *testing.T, n int, after bool) (dir, reached, goOn string) {
+	t.Helper()
+	dir = t.TempDir()
+	reached, goOn = filepath.Join(dir, "reached"), filepath.Join(dir, "on")
+	for _, p := range []string{reached, goOn} {
+		if err := unix.Mkfifo(p, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := "echo x > " + reached + "; read x < " + goOn
+	before, then := stop, ""
+	if after {
+		before, then = ":", stop
+	}
+	put(t, filepath.Join(dir, "git"), fmt.Sprintf(`#!/bin/sh
+echo x >> %[1]s/count
+if [ $(wc -l < %[1]s/count) != %[2]d ]; then exec %[3]s "$@"; fi
+%[4]s
+%[3]s "$@"
+code=$?
+%[5]s
+exit $code
+`, dir, n, real, before, then))
+	if err := os.Chmod(filepath.Join(dir, "git"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, reached, goOn
+}
+
+// killedAt runs a fetch and checkout, and kills it at its n-th git command;
+// false when there is none. The command itself lives on.
+func killedAt(t *testing.T, cache, repo string, n int, after bool) bool {
+	t.Helper()
+	path, reached, goOn := countingGit(t, n, after)
+	pipe, err := os.OpenFile(reached, os.O_RDWR, 0) // so that neither side waits for the other to open
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(chan bool, 1)
+	go func() {
+		_, err := pipe.Read(make([]byte, 1))
+		there <- err == nil
+	}()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFetchProcess$")
+	cmd.Env = append(os.Environ(), crashEnv+"="+cache+"\n"+repo, "PATH="+path+":"+os.Getenv("PATH"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-there:
+		_ = cmd.Process.Kill()
+		<-ended
+		if err := os.WriteFile(goOn, []byte("on\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	case err := <-ended:
+		if err != nil {
+			t.Fatalf("without a kill: %v", err)
+		}
+		_ = pipe.Close()
+		<-there
+		return false
+	}
+}
+
+// Killed before and after each of its git commands, over and over, on one
+// mirror: the next one finds its way, also while the orphaned command goes on.
+func TestKilledAtEveryCommand(t *testing.T) {
 	t.Parallel()
 	dir, cache := newRepo(t), t.TempDir()
 	f := New(Options{Cache: cache})
-	for i := range 6 {
-		put(t, filepath.Join(dir, "README"), strings.Repeat("line\n", i))
-		commit(t, dir, "More")
-		var cmds []*exec.Cmd
-		for range 2 {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestFetchProcess$", "-test.v")
-			cmd.Env = append(os.Environ(), crashEnv+"="+cache+"\n"+dir)
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
+	src := gitSource(dir, "main")
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			put(t, filepath.Join(dir, "README"), fmt.Sprint(n, after))
+			hash := commit(t, dir, "More")
+			if !killedAt(t, cache, dir, n, after) {
+				if n < 5 { // look, look again, fetch, look, read-tree
+					t.Errorf("there were only %d git commands", n-1)
+				}
+				break
 			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
+			c := resolve(t, f, src)
+			if got := gitIn(t, checkout(t, f, src, c), "status", "--porcelain"); got != "" || c.Hash != hash {
+				t.Fatalf("killed at command %d: commit %s, want %s; status %q", n, c.Hash, hash, got)
 			}
-			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil { // it has begun
-				t.Fatal(err)
-			}
-			cmds = append(cmds, cmd)
-		}
-		kill := time.NewTimer(time.Duration(rand.IntN(40)) * time.Millisecond)
-		<-kill.C
-		for _, cmd := range cmds {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-		src := gitSource(dir, "main")
-		if err := f.Archive(t.Context(), src, resolve(t, f, src), io.Discard); err != nil {
-			t.Fatalf("round %d: %v", i, err)
 		}
 	}
 }

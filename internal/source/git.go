@@ -57,19 +57,19 @@ func (f *Fetcher) git(ctx context.Context, settings []setting, args ...string) *
 }
 
 // run gives what a git command prints.
-func run(cmd *exec.Cmd) ([]byte, error) {
+func run(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	var complaint tailBuffer
 	cmd.Stderr = &complaint
 	if err := cmd.Run(); err != nil {
-		return out.Bytes(), gitError(cmd, err, complaint.String())
+		return out.Bytes(), gitError(ctx, cmd, err, complaint.String())
 	}
 	return out.Bytes(), nil
 }
 
 // answers says whether a git command prints anything, without waiting for all of it.
-func answers(cmd *exec.Cmd) (bool, error) {
+func answers(ctx context.Context, cmd *exec.Cmd) (bool, error) {
 	var complaint tailBuffer
 	cmd.Stderr = &complaint
 	out, err := cmd.StdoutPipe()
@@ -77,7 +77,7 @@ func answers(cmd *exec.Cmd) (bool, error) {
 		return false, err
 	}
 	if err := cmd.Start(); err != nil {
-		return false, gitError(cmd, err, "")
+		return false, gitError(ctx, cmd, err, "")
 	}
 	var b [1]byte
 	if n, _ := out.Read(b[:]); n > 0 {
@@ -86,7 +86,7 @@ func answers(cmd *exec.Cmd) (bool, error) {
 		return true, nil
 	}
 	if err := cmd.Wait(); err != nil {
-		return false, gitError(cmd, err, complaint.String())
+		return false, gitError(ctx, cmd, err, complaint.String())
 	}
 	return false, nil
 }
@@ -132,7 +132,10 @@ var complaints = []struct {
 }
 
 // gitError says what went wrong with a command, in git's words, without credentials.
-func gitError(cmd *exec.Cmd, err error, complaint string) error {
+func gitError(ctx context.Context, cmd *exec.Cmd, err error, complaint string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("git %s: %w", cmd.Args[1], context.Cause(ctx)) // it was killed for that
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("run git: install it, or put it on PATH: %w: %w", err, ci.ErrUnavailable)
 	}
@@ -152,22 +155,41 @@ func gitError(cmd *exec.Cmd, err error, complaint string) error {
 
 // redact takes user and password out of the URLs in a text.
 func redact(text string) string {
-	words := strings.SplitAfter(text, " ")
-	for i, w := range words {
-		scheme := strings.Index(w, "://")
-		if scheme < 0 {
-			continue
-		}
-		rest := w[scheme+3:]
-		end := strings.IndexByte(rest, '/')
+	var out strings.Builder
+	for text != "" {
+		end := strings.IndexAny(text, " \t\r\n")
 		if end < 0 {
-			end = len(rest)
+			end = len(text)
 		}
-		if at := strings.LastIndexByte(rest[:end], '@'); at >= 0 {
-			words[i] = w[:scheme+3] + rest[at+1:]
+		word := text[:end]
+		bare := strings.Trim(word, "'\"`<>(),;:.")
+		before, after, _ := strings.Cut(word, bare)
+		out.WriteString(before + Redact(bare) + after)
+		if end < len(text) {
+			end++
+		}
+		out.WriteString(text[len(word):end])
+		text = text[end:]
+	}
+	return out.String()
+}
+
+// Redact gives a location without its user and password, fit to show and to
+// store. What cannot be read as a URL loses all up to the last "@": its password
+// may hold what ends one elsewhere.
+func Redact(location string) string {
+	scheme := strings.Index(location, "://")
+	if scheme < 0 {
+		return location
+	}
+	rest := location[scheme+3:]
+	end := len(rest)
+	if _, err := url.Parse(location); err == nil {
+		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+			end = i
 		}
 	}
-	return strings.Join(words, "")
+	return location[:scheme+3] + rest[strings.LastIndexByte(rest[:end], '@')+1:end] + Redact(rest[end:])
 }
 
 // remote is a checked repository location, with what it takes to talk to it.
@@ -177,9 +199,6 @@ type remote struct {
 	settings []setting
 	env      []string
 }
-
-// Redact gives a location without its user and password, fit to show and to store.
-func Redact(location string) string { return redact(location) }
 
 // open checks a location and looks up its credentials.
 func (f *Fetcher) open(ctx context.Context, location string) (remote, error) {
@@ -215,7 +234,7 @@ func (f *Fetcher) open(ctx context.Context, location string) (remote, error) {
 // a transport that is one.
 func parseLocation(location string) (r remote, user, password string, err error) {
 	bad := func(why string) (remote, string, string, error) {
-		return remote{}, "", "", fmt.Errorf("repository location %q: %s: %w", redact(location), why, ci.ErrInvalid)
+		return remote{}, "", "", fmt.Errorf("repository location %q: %s: %w", Redact(location), why, ci.ErrInvalid)
 	}
 	switch {
 	case location == "" || location[0] == '-' || strings.ContainsAny(location, "\x00\n\r"):

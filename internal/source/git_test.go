@@ -306,6 +306,36 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"https://ann:hush@h.example/o/r.git":    "https://h.example/o/r.git",
+		"https://hush@h.example/o/r.git":        "https://h.example/o/r.git",
+		"https://h.example/@scope/r":            "https://h.example/@scope/r",
+		"https://ann:hu/sh@h.example/o":         "https://h.example/o",
+		"https://ann:hu sh@h.example/o":         "https://h.example/o",
+		"https://ann:h,u's\nh@h.example/o":      "https://h.example/o",
+		"https://ann:hu@sh@h.example/o":         "https://h.example/o",
+		"https://a:hush@h/x,https://b:hush@i/y": "https://h/x,https://i/y",
+		"git@h.example:o/r":                     "git@h.example:o/r",
+		"/a/b@c":                                "/a/b@c",
+		"":                                      "",
+	} {
+		if got := Redact(in); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
+		}
+		if !strings.ContainsAny(in, " \n") {
+			text := "fatal: unable to access '" + in + "': no\n\t<" + in + ">\n"
+			if got, want := redact(text), strings.ReplaceAll(text, in, want); got != want {
+				t.Errorf("redact(%q) = %q, want %q", text, got, want)
+			}
+		}
+		if _, _, _, err := parseLocation(in); err != nil && strings.Contains(err.Error(), "hu") {
+			t.Errorf("%q: got %v", in, err)
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.NotFoundHandler())

@@ -206,7 +206,7 @@ func (f *Fetcher) resolveDir(ctx context.Context, location string) (ci.Commit, e
 		eg.Go(func() (err error) {
 			cmd := f.git(ctx, nil, "cat-file", "commit", c.Hash)
 			cmd.Env = append(cmd.Env, g.env(shadow)...)
-			raw, err = run(cmd)
+			raw, err = run(ctx, cmd)
 			return err
 		})
 	}
@@ -303,7 +303,7 @@ func (f *Fetcher) dirty(ctx context.Context, g gitDir, shadow, dir string) (bool
 	cmd := f.git(ctx, nil, args...)
 	cmd.Dir = g.work
 	cmd.Env = append(cmd.Env, g.env(shadow)...)
-	return answers(cmd)
+	return answers(ctx, cmd)
 }
 
 // readSmall reads a file of git's own that is short unless somebody means harm.

@@ -62,7 +62,7 @@ func (f *Fetcher) lookUp(ctx context.Context, r remote, v version) (hash, ref st
 	for _, ref := range v.refs {
 		args = append(args, ref, ref+"^{}")
 	}
-	out, err := run(f.contact(ctx, r, args...))
+	out, err := run(ctx, f.contact(ctx, r, args...))
 	if err != nil {
 		return "", "", fmt.Errorf("read the refs of %s: %w", r.url, err)
 	}
@@ -115,15 +115,23 @@ func localRef(dir, ref string) (hash, name string) {
 }
 
 // expand completes an abbreviated commit id, after a fetch when the mirror does not know it.
-func (f *Fetcher) expand(ctx context.Context, r remote, abbrev string) (string, error) {
+func (f *Fetcher) expand(ctx context.Context, r remote, abbrev string) (hash string, err error) {
 	m, err := f.mirrorOf(r, 40)
 	if err != nil {
 		return "", err
 	}
+	err = m.mended(ctx, func() error {
+		hash, err = m.expand(ctx, abbrev)
+		return err
+	})
+	return hash, err
+}
+
+func (m *mirror) expand(ctx context.Context, abbrev string) (string, error) {
 	for again := range 2 {
 		cmd := m.git(ctx, "cat-file", "--batch-check")
 		cmd.Stdin = strings.NewReader(abbrev + "^{commit}\n")
-		out, err := run(cmd)
+		out, err := m.run(ctx, cmd)
 		if err != nil {
 			return "", err
 		}
@@ -156,9 +164,9 @@ func (f *Fetcher) readGitFile(ctx context.Context, s ci.Source, c ci.Commit, nam
 	}
 	cmd := m.git(ctx, "cat-file", "--batch", "--follow-symlinks")
 	cmd.Stdin = strings.NewReader(c.Hash + ":" + clean + "\n")
-	out, err := run(cmd)
+	out, err := m.run(ctx, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("read %s of commit %s: %w", name, c.Hash, err)
+		return nil, m.afterwards(ctx, fmt.Errorf("read %s of commit %s: %w", name, c.Hash, err))
 	}
 	head, body, _ := bytes.Cut(out, []byte("\n"))
 	fields := strings.Fields(string(head))

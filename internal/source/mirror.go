@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/fileset"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,9 +24,10 @@ const maxPacks = 40
 
 // mirror is a bare copy of a repository in the cache.
 type mirror struct {
-	f   *Fetcher
-	r   remote
-	dir string
+	f       *Fetcher
+	r       remote
+	dir     string
+	hashLen int
 }
 
 // mirrorOf names the mirror of a repository. Repositories that name objects with
@@ -43,28 +45,24 @@ func (f *Fetcher) mirrorOf(r remote, hashLen int) (*mirror, error) {
 	if hashLen == 64 {
 		name += "-sha256"
 	}
-	m := &mirror{f: f, r: r, dir: filepath.Join(cache, "git", name+".git")}
-	if _, err := os.Stat(filepath.Join(m.dir, "HEAD")); err == nil {
+	m := &mirror{f: f, r: r, dir: filepath.Join(cache, "git", name+".git"), hashLen: hashLen}
+	if _, err := os.Stat(m.dir); err == nil {
 		return m, nil
 	}
-	if err := m.create(hashLen); err != nil {
+	if err := m.create(); err != nil {
 		return nil, fmt.Errorf("make a mirror of %s: %w", r.url, err)
 	}
 	return m, nil
 }
 
 // create makes an empty mirror; whole or not at all, whoever else does so too.
-func (m *mirror) create(hashLen int) error {
-	parent := filepath.Dir(m.dir)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(parent, "new-")
+func (m *mirror) create() error {
+	tmp, err := scratch(filepath.Dir(m.dir), "new-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	config := formatConfig(hashLen) + "\tbare = true\n[gc]\n\tauto = 0\n[fetch]\n\tunpackLimit = 1\n" +
+	config := formatConfig(m.hashLen) + "\tbare = true\n[gc]\n\tauto = 0\n[fetch]\n\tunpackLimit = 1\n" +
 		"[uploadpack]\n\tallowAnySHA1InWant = true\n"
 	if err := skeleton(tmp, config); err != nil {
 		return err
@@ -96,6 +94,29 @@ func skeleton(dir, config string) error {
 	return err
 }
 
+// scratch makes a folder in parent, and removes those that killed processes left there.
+func scratch(parent, prefix string) (string, error) {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return "", err
+	}
+	old, err := os.ReadDir(parent)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range old {
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
+			_ = os.RemoveAll(filepath.Join(parent, e.Name()))
+		}
+	}
+	if err := fileset.Spread(parent); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(parent, prefix)
+}
+
 // git is a command in the mirror, without the network.
 func (m *mirror) git(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := m.f.git(ctx, nil, args...)
@@ -107,7 +128,7 @@ func (m *mirror) git(ctx context.Context, args ...string) *exec.Cmd {
 func (m *mirror) commit(ctx context.Context, hash string) ([]byte, error) {
 	cmd := m.git(ctx, "cat-file", "--batch")
 	cmd.Stdin = strings.NewReader(hash + "^{commit}\n")
-	out, err := run(cmd)
+	out, err := m.run(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -119,13 +140,22 @@ func (m *mirror) commit(ctx context.Context, hash string) ([]byte, error) {
 }
 
 // need gets the commit into the mirror, asking the network only when it is not
-// there yet. ref is where it is said to be; "" = not known.
-func (m *mirror) need(ctx context.Context, hash, ref string) ([]byte, error) {
+// there yet. ref is where it is said to be; "" = not known. A mirror that turns
+// out to be damaged is made anew.
+func (m *mirror) need(ctx context.Context, hash, ref string) (raw []byte, err error) {
+	err = m.mended(ctx, func() error {
+		raw, err = m.get(ctx, hash, ref)
+		return err
+	})
+	return raw, err
+}
+
+func (m *mirror) get(ctx context.Context, hash, ref string) ([]byte, error) {
 	raw, err := m.commit(ctx, hash)
 	if raw != nil || err != nil {
 		return raw, err
 	}
-	unlock, lock, err := lockFile(ctx, m.dir+".lock", unix.LOCK_EX)
+	unlock, lock, err := m.lock(ctx, m.dir+".lock", unix.LOCK_EX)
 	if err != nil {
 		return nil, fmt.Errorf("wait for another fetch of %s: %w", m.r.url, err)
 	}
@@ -146,7 +176,7 @@ func (m *mirror) need(ctx context.Context, hash, ref string) ([]byte, error) {
 	}
 	// On no branch and no tag, or no longer: many servers give a commit by its name.
 	if err := m.fetch(ctx, lock, []string{hash + ":refs/sluice/commits/" + hash}); err != nil {
-		if errors.Is(err, ci.ErrUnavailable) || errors.Is(err, ci.ErrDenied) {
+		if ctx.Err() != nil || errors.Is(err, ci.ErrUnavailable) || errors.Is(err, ci.ErrDenied) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("commit %s: %s does not have it: %w", hash, m.r.url, ci.ErrNotFound)
@@ -156,7 +186,7 @@ func (m *mirror) need(ctx context.Context, hash, ref string) ([]byte, error) {
 
 // refresh fetches all branches and tags.
 func (m *mirror) refresh(ctx context.Context) error {
-	unlock, lock, err := lockFile(ctx, m.dir+".lock", unix.LOCK_EX)
+	unlock, lock, err := m.lock(ctx, m.dir+".lock", unix.LOCK_EX)
 	if err != nil {
 		return fmt.Errorf("wait for another fetch of %s: %w", m.r.url, err)
 	}
@@ -168,13 +198,16 @@ func (m *mirror) refresh(ctx context.Context) error {
 // it stays held until git has ended too.
 func (m *mirror) fetch(ctx context.Context, lock *os.File, specs []string) error {
 	if err := m.tidy(); err != nil {
-		return fmt.Errorf("tidy the mirror of %s: %w", m.r.url, err)
+		return fmt.Errorf("tidy the mirror of %s: %w", m.r.url, unexplained(ctx, err))
 	}
 	args := []string{"fetch", "--quiet", "--prune", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--no-recurse-submodules"}
 	cmd := m.f.contact(ctx, m.r, append(append(args, m.r.options()...), append([]string{"--", m.r.url}, specs...)...)...)
 	cmd.Env = append(cmd.Env, "GIT_DIR="+m.dir)
 	cmd.ExtraFiles = []*os.File{lock}
-	if _, err := run(cmd); err != nil {
+	if _, err := run(ctx, cmd); err != nil {
+		if !errors.Is(err, ci.ErrNotFound) { // of the remote, then
+			err = unexplained(ctx, err)
+		}
 		return fmt.Errorf("fetch %s: %w", m.r.url, err)
 	}
 	return m.repack(ctx, lock)
@@ -243,34 +276,8 @@ func (m *mirror) repack(ctx context.Context, lock *os.File) error {
 	}
 	cmd := m.git(ctx, "repack", "-q", "-d", "--geometric=2")
 	cmd.ExtraFiles = []*os.File{lock, reading}
-	if _, err := run(cmd); err != nil {
+	if _, err := m.run(ctx, cmd); err != nil {
 		return fmt.Errorf("repack the mirror of %s: %w", m.r.url, err)
 	}
 	return nil
-}
-
-// lockFile takes a lock that other processes see, and that ends with whoever
-// holds it. flock cannot be canceled, so a taken lock is asked for again and again.
-func lockFile(ctx context.Context, path string, how int) (unlock func(), f *os.File, err error) {
-	if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, nil, err
-	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, f, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			_ = f.Close()
-			return nil, nil, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, nil, context.Cause(ctx)
-		}
-	}
 }

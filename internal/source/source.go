@@ -45,7 +45,8 @@ type Options struct {
 
 // Fetcher fetches source. It is safe from several goroutines.
 type Fetcher struct {
-	opt Options
+	opt     Options
+	waiting func() // tests learn by it that somebody else has the lock
 }
 
 var _ ci.Fetcher = (*Fetcher)(nil)

@@ -23,7 +23,7 @@ func (m *mirror) submodules(ctx context.Context, hash, file string) ([]submodule
 	if err != nil || !fi.Mode().IsRegular() {
 		return nil, nil // there are none
 	}
-	out, err := run(m.git(ctx, "config", "--file", file, "--null", "--list"))
+	out, err := run(ctx, m.git(ctx, "config", "--file", file, "--null", "--list"))
 	if err != nil {
 		return nil, fmt.Errorf("read .gitmodules: %w", err)
 	}
@@ -40,7 +40,7 @@ func (m *mirror) submodules(ctx context.Context, hash, file string) ([]submodule
 			urls[n] = value
 		}
 	}
-	out, err = run(m.git(ctx, "ls-tree", "-r", "-z", hash))
+	out, err = m.run(ctx, m.git(ctx, "ls-tree", "-r", "-z", hash))
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (m *mirror) beside(ctx context.Context, location string) (remote, error) {
 		return remote{}, err
 	}
 	if r.local && !m.r.local {
-		return remote{}, fmt.Errorf("repository location %q: a fetched repository must not name a path of this machine: %w", location, ci.ErrInvalid)
+		return remote{}, fmt.Errorf("repository location %q: a fetched repository must not name a path of this machine: %w", Redact(location), ci.ErrInvalid)
 	}
 	if r.settings == nil && sameHost(r.url, m.r.url) {
 		r.settings, r.env = m.r.settings, m.r.env
