@@ -60,14 +60,14 @@ func (t *trx) begin(x *xmlScanner) {
 			t.open[i].inner = true
 		}
 		t.message, t.stack = "", ""
-		t.open = append(t.open, result{ref: x.attr("testId"), c: ci.TestCase{
+		t.open = append(t.open, result{ref: testID(x.attr("testId")), c: ci.TestCase{
 			Name: x.attr("testName"), Status: trxStatus(x.attr("outcome")), Duration: clock(x.attr("duration"))}})
 	case "Message", "StackTrace":
 		if len(t.open) > 0 && x.parent() == "ErrorInfo" {
 			x.want()
 		}
 	case "UnitTest":
-		t.unit = x.attr("id")
+		t.unit = testID(x.attr("id"))
 	case "TestMethod":
 		if x.parent() == "UnitTest" && len(t.classes) < maxClasses {
 			class, _, _ := strings.Cut(x.attr("className"), ",") // an assembly may follow
@@ -114,6 +114,9 @@ func (t *trx) end(x *xmlScanner) {
 		t.open = t.open[:n]
 	}
 }
+
+// testID bounds what is remembered of an id, which is a GUID.
+func testID(s string) string { return clean(s, maxName) }
 
 func trxStatus(outcome string) string {
 	switch outcome {
