@@ -48,6 +48,9 @@ func (j *junit) begin(x *xmlScanner) {
 		}
 		j.suites = append(j.suites, clean(name, MaxTitle))
 	case "testcase":
+		if j.inCase { // the one before was never closed
+			j.f.add(j.c)
+		}
 		j.beginCase(x)
 	case "stackTrace": // of Surefire's flaky elements, which hold the output as well
 		if strings.HasPrefix(x.parent(), "flaky") {
