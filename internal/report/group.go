@@ -140,11 +140,7 @@ func Merge(parts []ci.Report, want int) ci.Report {
 		m.Auto = m.Auto || p.Auto
 		m.Truncated = m.Truncated || p.Truncated
 		m.Summary = addSummary(m.Summary, p.Summary)
-		for _, text := range p.Problems {
-			if len(m.Problems) < maxProblems {
-				m.Problems = append(m.Problems, text)
-			}
-		}
+		m.Problems = append(m.Problems, p.Problems...)
 		if p.Status == Failed || p.Status == Incomplete && m.Status != Failed {
 			m.Status = p.Status
 		}
@@ -156,7 +152,10 @@ func Merge(parts []ci.Report, want int) ci.Report {
 			}
 		}
 	}
-	if n := len(failed) + len(other); n > MaxCases {
+	if more := len(m.Problems) - maxProblems; more > 0 {
+		m.Problems = append(m.Problems[:maxProblems:maxProblems], fmt.Sprintf("and %d more problems", more))
+	}
+	if len(failed)+len(other) > MaxCases {
 		m.Truncated = true
 	}
 	failed = failed[:min(len(failed), MaxCases)]

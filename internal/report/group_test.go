@@ -240,3 +240,13 @@ func TestCanceledWithinFile(t *testing.T) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
+
+// TestMergeProblems: what is not kept is counted.
+func TestMergeProblems(t *testing.T) {
+	t.Parallel()
+	part := ci.Report{Group: "g", Status: Incomplete, Problems: slices.Repeat([]string{"x:1: no"}, 30)}
+	m := Merge([]ci.Report{part, part}, 0)
+	if len(m.Problems) != maxProblems+1 || m.Problems[maxProblems] != "and 10 more problems" {
+		t.Errorf("%d problems, the last %q", len(m.Problems), m.Problems[len(m.Problems)-1])
+	}
+}
