@@ -10,8 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/sluice-ci/sluice/internal/ci"
 )
 
 // Found is a report file that nobody named.
@@ -68,7 +66,7 @@ func Discover(ctx context.Context, root fs.FS) ([]Found, error) {
 				return fs.SkipDir
 			}
 			return nil
-		case !e.Type().IsRegular() || !slices.ContainsFunc(ends, func(s string) bool { return strings.HasSuffix(strings.ToLower(name), s) }):
+		case !e.Type().IsRegular() || !slices.ContainsFunc(ends, func(s string) bool { return strings.HasSuffix(name, s) }):
 			return nil
 		}
 		if format := sniffFile(root, name); format != "" {
@@ -80,44 +78,6 @@ func Discover(ctx context.Context, root fs.FS) ([]Found, error) {
 		return nil, fmt.Errorf("look for reports: %w", err)
 	}
 	return found, nil
-}
-
-// Auto reads all that was discovered below root, one report for each format.
-func Auto(ctx context.Context, project string, root fs.FS) ([]ci.Report, error) {
-	found, err := Discover(ctx, root)
-	if err != nil {
-		return nil, err
-	}
-	var reports []ci.Report
-	for _, format := range Formats() {
-		b, err := NewBuilder(AutoGroup(project, format), format)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range found {
-			if f.Format != format {
-				continue
-			}
-			if err := b.openFS(root, f.Path); err != nil {
-				b.Missing(f.Path, bare(err))
-			}
-		}
-		if len(b.r.Files) > 0 {
-			b.r.Auto = true
-			reports = append(reports, b.Report())
-		}
-	}
-	return reports, nil
-}
-
-func (b *Builder) openFS(root fs.FS, name string) error {
-	f, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	b.Read(name, f)
-	return nil
 }
 
 func sniffFile(root fs.FS, name string) string {
