@@ -46,7 +46,7 @@ func NewBuilder(group, name string) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Builder{format: f, r: ci.Report{Group: group, Type: f.kind, Format: f.name}}
+	b := &Builder{format: f, r: ci.Report{Group: group, Type: f.kind, Format: f.name, Files: []string{}}}
 	if f.kind == Coverage {
 		b.cover = newCoverage()
 	}

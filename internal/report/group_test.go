@@ -64,6 +64,9 @@ func TestGroup(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s, %d cases, problems %q", c.name, r, c.status, c.total, c.problems)
 		}
 	}
+	if r := Group(t.Context(), spec, dir, nil); r.Files == nil {
+		t.Error("no files are null in JSON, want an empty list")
+	}
 	spec.Format = "XUNIT"
 	if r := Group(t.Context(), spec, dir, []string{"a/one.xml"}); r.Status != Incomplete || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "use one of JUNITXML") {
 		t.Errorf("an unknown format: %+v", r)
