@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
@@ -145,7 +147,7 @@ func readDirFile(location, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	defer root.Close()
-	b, err := root.ReadFile(clean)
+	b, err := readRegular(root, clean)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("file %s in %s: %w", name, location, ci.ErrNotFound)
@@ -153,4 +155,39 @@ func readDirFile(location, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s in %s: %w", name, location, err)
 	}
 	return b, nil
+}
+
+// maxRead is the size in bytes of a file that is read at once; what is larger is
+// no definition.
+const maxRead = 16 << 20
+
+// readRegular reads a file that is one: a pipe would make us wait for its other
+// end, a device might never end.
+func readRegular(root *os.Root, name string) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("it is %s; want a file: %w", kind(info.Mode()), ci.ErrInvalid)
+	case info.Size() > maxRead:
+		return nil, fmt.Errorf("it is %d MiB; want %d at most: %w", info.Size()>>20, maxRead>>20, ci.ErrInvalid)
+	}
+	return io.ReadAll(io.LimitReader(f, maxRead))
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
 }

@@ -245,6 +245,13 @@ func TestDirectoryRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "huge"), "")
+	if err := os.Truncate(filepath.Join(dir, "huge"), maxRead+1); err != nil {
+		t.Fatal(err)
+	}
 	f := New(Options{})
 	src := ci.Source{Type: TypeDirectory, Location: dir}
 	for _, path := range []string{"sub/buildspec.yml", "./sub/../sub/buildspec.yml", "in"} {
@@ -253,6 +260,7 @@ func TestDirectoryRefusals(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]error{
+		"sub": ci.ErrInvalid, "pipe": ci.ErrInvalid, "huge": ci.ErrInvalid,
 		"none": ci.ErrNotFound, "../x": ci.ErrInvalid, "/etc/passwd": ci.ErrInvalid, "": ci.ErrInvalid, "a\nb": ci.ErrInvalid,
 	} {
 		if _, err := f.ReadFile(t.Context(), src, ci.Commit{}, path); !errors.Is(err, want) {
