@@ -228,6 +228,50 @@ func TestLineStart(t *testing.T) {
 	}
 }
 
+// Output that drips leaves no index many times its size, and still nothing of it
+// is to be read again after a kill.
+func TestIndexStaysSmall(t *testing.T) {
+	t.Parallel()
+	clock := time.Unix(0, 0)
+	s, err := Open(t.TempDir(), Options{Now: func() time.Time { clock = clock.Add(time.Second); return clock }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := appendTo(t, s, stepName)
+	const size = 20_000
+	for i := range size {
+		write(t, w, "ab\ncd\n"[i%6:i%6+1])
+		if i%4999 != 0 {
+			continue
+		}
+		idx, err := os.Open(filepath.Join(s.dir, string(stepName)+indexSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, end, err := lastRecord(idx, int64(i+1)*recordSize, int64(i+1))
+		_ = idx.Close()
+		if err != nil || rec.Raw != int64(i+1) || end > int64(i/recordBytes+2)*recordSize {
+			t.Fatalf("after %d bytes: %+v, index of %d bytes, %v", i+1, rec, end, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w = appendTo(t, s, stepName)
+	if got := w.Raw(); got != size {
+		t.Errorf("Raw() of the next writer = %d, want %d", got, size)
+	}
+	if err := s.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []int64{0, 1, 3000, 5000, 6666} {
+		if at, err := s.LineStart(t.Context(), stepName, line); err != nil || at != line*3 {
+			t.Errorf("line %d begins at %d, %v", line, at, err)
+		}
+	}
+}
+
 // dying is a file of a process that is killed in the middle of its n-th write,
 // when some of the bytes are on the disk.
 type dying struct {

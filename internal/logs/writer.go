@@ -17,6 +17,8 @@ import (
 // A record is written for every append that is this long, and for shorter ones
 // when the last record is older than recordEvery. What is not yet recorded is
 // read again from the raw output after a kill; that costs little when it is little.
+// Of the records of one stretch of recordBytes only the last is kept, so that the
+// index stays small beside the log however slowly output comes.
 const (
 	recordBytes = 4 << 10
 	recordEvery = 50 * time.Millisecond
@@ -39,6 +41,7 @@ type Writer struct {
 	lines  int64  // in the log
 	noted  record // the last one written
 	end    int64  // size of the index
+	kept   int64  // size of the log at the record before noted; -1 when noted is not ours
 	sealed bool   // found sealed: there is nothing to append
 	closed bool
 	err    error // the first write that went wrong; the writer is then of no more use
@@ -74,7 +77,7 @@ func (s *Store) open(name ci.StepID) (*Writer, error) {
 	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
 		return nil, err
 	}
-	w := &Writer{s: s, name: name, base: base}
+	w := &Writer{s: s, name: name, base: base, kept: -1}
 	st := s.hold(base)
 	s.mu.Lock()
 	taken := st.writer != nil
@@ -213,12 +216,17 @@ func (w *Writer) note(must bool) error {
 	return w.record(rec)
 }
 
+// record adds to the index, or replaces the last record when the two are close
+// together. If that is torn by a kill, the one before it holds.
 func (w *Writer) record(rec record) error {
-	if _, err := w.idx.WriteAt(rec.append(make([]byte, 0, recordSize)), w.end); err != nil {
+	at, kept := w.end, w.noted.Log
+	if w.kept >= 0 && rec.Log-w.kept < recordBytes {
+		at, kept = w.end-recordSize, w.kept
+	}
+	if _, err := w.idx.WriteAt(rec.append(make([]byte, 0, recordSize)), at); err != nil {
 		return err
 	}
-	w.noted = rec
-	w.end += recordSize
+	w.noted, w.end, w.kept = rec, at+recordSize, kept
 	return nil
 }
 
