@@ -19,8 +19,9 @@ import (
 // Dir keeps blobs in a folder. Any number of processes may use the same folder
 // at once. It implements ci.Blobs.
 type Dir struct {
-	blobs string // one file a blob
-	temps string // files being written, each locked by its writer
+	blobs   string // one file a blob
+	temps   string // files being written, each locked by its writer
+	durable bool   // Put waits for the disk
 }
 
 var _ ci.Blobs = (*Dir)(nil)
@@ -28,6 +29,17 @@ var _ ci.Blobs = (*Dir)(nil)
 // OpenDir opens the folder, makes it if it is missing, and removes what writers
 // that were killed left behind in it.
 func OpenDir(path string) (*Dir, error) {
+	d, err := OpenCache(path)
+	if d != nil {
+		d.durable = true
+	}
+	return d, err
+}
+
+// OpenCache is OpenDir for what can be made again: Put does not wait for the
+// disk. When the host crashes, what was put last may be gone, or be damaged,
+// which Open or the reader then tells.
+func OpenCache(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("blob folder %s: %w", path, err)
@@ -45,7 +57,7 @@ func OpenDir(path string) (*Dir, error) {
 }
 
 // Put stores what r gives under key. Readers see the old bytes or the new ones,
-// and the new ones are on the disk when Put returns. An error of r, or ctx, means
+// and, in a folder of OpenDir, the new ones are on the disk when Put returns. An error of r, or ctx, means
 // that nothing changed.
 func (d *Dir) Put(ctx context.Context, key string, r io.Reader) (ci.Blob, error) {
 	if err := CheckKey(key); err != nil {
@@ -55,8 +67,11 @@ func (d *Dir) Put(ctx context.Context, key string, r io.Reader) (ci.Blob, error)
 	if err != nil {
 		return ci.Blob{}, fmt.Errorf("put blob %s: %w", key, explain(err))
 	}
-	defer f.Close() // and so unlocks; the writes were synced before
+	defer f.Close() // and so unlocks; nothing is written any more
 	h, err := write(f, reader{ctx, r}, time.Now())
+	if err == nil && d.durable {
+		err = f.Sync()
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -88,7 +103,7 @@ func (d *Dir) temp() (*os.File, error) {
 	}
 }
 
-// publish moves a finished file to its place, durably.
+// publish moves a finished file to its place.
 func (d *Dir) publish(temp, path string) error {
 	for {
 		made, err := d.mkdirs(filepath.Dir(path))
@@ -99,7 +114,7 @@ func (d *Dir) publish(temp, path string) error {
 		if errors.Is(err, fs.ErrNotExist) && exists(temp) {
 			continue // a Delete has just removed the empty directory
 		}
-		if err != nil {
+		if err != nil || !d.durable {
 			return err
 		}
 		for _, dir := range made {

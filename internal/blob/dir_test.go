@@ -38,10 +38,19 @@ func TestMain(m *testing.M) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
+	for name, open := range map[string]func(string) (*blob.Dir, error){"dir": blob.OpenDir, "cache": blob.OpenCache} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conformance(t, open)
+		})
+	}
+}
+
+func conformance(t *testing.T, open func(string) (*blob.Dir, error)) {
 	blobtest.Run(t, func(t *testing.T) blobtest.Store {
 		dir := t.TempDir()
 		return blobtest.Store{
-			Open: func() (ci.Blobs, error) { return blob.OpenDir(dir) },
+			Open: func() (ci.Blobs, error) { return open(dir) },
 			Damage: func(key string, edit func([]byte) []byte) error {
 				path := filepath.Join(dir, "blobs", key+".blob")
 				b, err := os.ReadFile(path)
@@ -78,6 +87,9 @@ func TestEveryDamage(t *testing.T) {
 		}
 		for _, from := range []int64{0, 5} {
 			r, _, err := d.Open(t.Context(), "k", from)
+			if err == nil && len(b) != len(whole) {
+				t.Errorf("%s: Open does not see it", what)
+			}
 			var got []byte
 			if err == nil {
 				got, err = io.ReadAll(r)

@@ -60,7 +60,8 @@ func (h header) bytes() []byte {
 	return b
 }
 
-// readHeader checks all that the header itself can tell.
+// readHeader checks all that the header itself can tell, and that the file is as
+// long as it says: cut anywhere, it is found out before any of it is read.
 func readHeader(f *os.File) (header, error) {
 	b := make([]byte, headerSize)
 	if n, err := f.ReadAt(b, 0); err == io.EOF {
@@ -80,10 +81,17 @@ func readHeader(f *os.File) (header, error) {
 	if h.size < 0 || h.size > 1<<60 || binary.LittleEndian.Uint32(b[60:]) != blockSize {
 		return header{}, fmt.Errorf("its header is of another version: %w", ci.ErrInvalid)
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return header{}, err
+	}
+	if info.Size() != h.fileSize() {
+		return header{}, fmt.Errorf("its file has %d bytes, not %d: %w", info.Size(), h.fileSize(), ci.ErrInvalid)
+	}
 	return h, nil
 }
 
-// write copies r into f in the format above and makes it durable.
+// write copies r into f in the format above.
 func write(f *os.File, r io.Reader, now time.Time) (header, error) {
 	if _, err := f.Write(make([]byte, headerSize)); err != nil {
 		return header{}, err
@@ -114,10 +122,8 @@ func write(f *os.File, r io.Reader, now time.Time) (header, error) {
 	if _, err := f.Write(sums); err != nil {
 		return header{}, err
 	}
-	if _, err := f.WriteAt(h.bytes(), 0); err != nil {
-		return header{}, err
-	}
-	return h, f.Sync()
+	_, err := f.WriteAt(h.bytes(), 0)
+	return h, err
 }
 
 // fill is io.ReadFull, but it keeps apart a source that ended (io.EOF) and one

@@ -109,15 +109,8 @@ func (v *verified) advance() error {
 	return nil
 }
 
-// table reads the checksums. A file cut anywhere is found out here already.
+// table reads the checksums.
 func (v *verified) table() error {
-	info, err := v.f.Stat()
-	if err != nil {
-		return fmt.Errorf("read blob %s: %w", v.key, err)
-	}
-	if info.Size() != v.h.fileSize() {
-		return v.damaged(fmt.Sprintf("its file has %d bytes, not %d", info.Size(), v.h.fileSize()))
-	}
 	sums := make([]byte, v.h.blocks()*sumSize)
 	if _, err := v.f.ReadAt(sums, headerSize+v.h.size); err != nil {
 		return fmt.Errorf("read blob %s: %w", v.key, err)
