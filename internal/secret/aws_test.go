@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,7 +135,13 @@ func TestAWS(t *testing.T) {
 
 func TestAWSNotConfigured(t *testing.T) {
 	cleanAWS(t)
-	began := time.Now()
+	var asked atomic.Int64 // asking the instance, where there is none, takes seconds
+	instance := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no", http.StatusNotFound)
+	}))
+	defer instance.Close()
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", instance.URL)
 	for _, region := range []string{"", "eu-west-1"} {
 		t.Setenv("AWS_REGION", region)
 		_, err := (&AWS{}).Lookup(t.Context(), ci.ParameterStore, "/x")
@@ -142,8 +149,11 @@ func TestAWSNotConfigured(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %v to find that there are no credentials", took)
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the instance was asked %d times, and nobody wanted that", n)
+	}
+	if _, err := (&AWS{Instance: true}).Lookup(t.Context(), ci.ParameterStore, "/x"); !errors.Is(err, ci.ErrUnavailable) || asked.Load() == 0 {
+		t.Errorf("with Instance: asked %d times, %v", asked.Load(), err)
 	}
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
