@@ -122,6 +122,14 @@ func TestTestsRun(t *testing.T) {
 	if out := run(0, []string{"CODEBUILD_SHARD_INDEX=8", "CODEBUILD_SHARD_COUNT=9"}, "--files-search", search, "--test-command", "exit 1"); !strings.Contains(out, "has 0 of the test files") {
 		t.Errorf("more shards than files: got %q", out)
 	}
+	odd := run(0, nil, "--files-search", `echo '$x;' "[a]*" '"' "d'e"`, "--test-command", `printf '<%s>'`)
+	if want := `<"><$x;><[a]*><d'e>`; !strings.HasSuffix(odd, want) {
+		t.Errorf("got %q, want it to end in %q", odd, want)
+	}
+	many := "i=10000; while [ $i -lt 14000 ]; do echo a/rather/long/path/to/a/file/of/tests/number/$i.test.js; i=$((i+1)); done"
+	if out := run(0, nil, "--files-search", many, "--test-command", `sh -c 'echo "$# files"' sh`); !strings.Contains(out, "4000 files") || !strings.Contains(out, "is empty") {
+		t.Errorf("more names than fit into one argument: got %.300q", out)
+	}
 	run(7, nil, "--files-search", search, "--test-command", "sh -c 'exit 7'")
 	run(4, nil, "--files-search", "exit 4", "--test-command", "true")
 	run(2, nil, "--files-search", search)
@@ -217,14 +225,5 @@ func TestBreakpoint(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("%v is left behind", left)
-	}
-}
-
-func TestQuote(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{"a/b_c.go": "a/b_c.go", "": "''", "a b": "'a b'", "d'e": `'d'\''e'`, "$x": "'$x'", "[a]": "'[a]'"} {
-		if got := quote(in); got != want {
-			t.Errorf("%q: got %s, want %s", in, got, want)
-		}
 	}
 }

@@ -52,12 +52,21 @@ func (t *tool) testsRun(ctx context.Context) error {
 	if len(files) == 0 {
 		return nil // more shards than files: there is nothing to do, and nothing wrong
 	}
-	quoted := make([]string, len(files))
-	for i, f := range files {
-		quoted[i] = quote(f)
+	// As arguments, not as text: Linux takes no text of 128 KiB in one piece.
+	env := currentFiles + "=" + strings.Join(files, "\n")
+	if len(env) >= maxString {
+		fmt.Fprintf(t.err, "%s: the names of the files are too long for a variable, so %s is empty; the command gets them as arguments\n", t.name, currentFiles)
+		env = currentFiles + "="
 	}
-	return t.shell(ctx, *command+" "+strings.Join(quoted, " "), "CODEBUILD_CURRENT_SHARD_FILES="+strings.Join(files, "\n"))
+	return t.start(ctx, *command+` "$@"`, os.Stdout, files, env)
 }
+
+// currentFiles is the variable that lists this shard's files, and maxString what
+// Linux takes as one argument or variable (MAX_ARG_STRLEN).
+const (
+	currentFiles = "CODEBUILD_CURRENT_SHARD_FILES"
+	maxString    = 128 << 10
+)
 
 // shard reads which share is ours; a build that is not one of a fanout has all.
 func (t *tool) shard() (shard, error) {
@@ -130,17 +139,6 @@ func weight(file string, shard int) uint64 {
 	return h ^ h>>33
 }
 
-// quote makes one word of a name for the shell; plain names stay as they are.
-func quote(name string) string {
-	plain := strings.IndexFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_./:@%+=,-", r))
-	}) < 0
-	if plain && name != "" {
-		return name
-	}
-	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-}
-
 // output runs a script and gives what it printed.
 func (t *tool) output(ctx context.Context, script string) (string, error) {
 	r, w, err := os.Pipe()
@@ -154,22 +152,21 @@ func (t *tool) output(ctx context.Context, script string) (string, error) {
 		_, _ = b.ReadFrom(r) // ends when the script's last process has closed the other end
 		text <- b.String()
 	}()
-	err = t.start(ctx, script, w)
+	err = t.start(ctx, script, w, nil)
 	_ = w.Close()
 	out := <-text
 	return out, err
 }
 
-func (t *tool) shell(ctx context.Context, script string, env ...string) error {
-	return t.start(ctx, script, os.Stdout, env...)
-}
-
-// start runs a script in the build's shell and waits for its end.
-func (t *tool) start(ctx context.Context, script string, out *os.File, env ...string) error {
-	p, err := os.StartProcess("/bin/sh", []string{"sh", "-c", script}, &os.ProcAttr{
+// start runs a script with arguments in the shell and waits for its end.
+func (t *tool) start(ctx context.Context, script string, out *os.File, args []string, env ...string) error {
+	p, err := os.StartProcess("/bin/sh", append([]string{"sh", "-c", script, "sh"}, args...), &os.ProcAttr{
 		Dir: t.dir, Env: append(os.Environ(), env...), Files: []*os.File{os.Stdin, out, os.Stderr},
 	})
 	if err != nil {
+		if errors.Is(err, syscall.E2BIG) {
+			return fmt.Errorf("start the shell: the names of %d files are too long for one command: use more shards, or shorter paths: %w", len(args), err)
+		}
 		return fmt.Errorf("start the shell: %w", err)
 	}
 	undo := context.AfterFunc(ctx, func() {
