@@ -33,6 +33,12 @@ const (
 	unkeyed     = "latest"
 )
 
+// emptyKey is why a cache is not used whose key comes to nothing, such as the hash
+// of files that are not there: it would be the same for all builds.
+const emptyKey = "the key comes to an empty text"
+
+var errNothing = errors.New("no files match the cache paths")
+
 func cacheBlob(prefix, key string) string {
 	if key == "" {
 		key = unkeyed
@@ -57,7 +63,9 @@ func (j *job) restoreCache(ctx context.Context) error {
 				use.Result, use.Reason = "miss", err.Error()
 			} else {
 				use.Key = keys[0]
-				j.tryRestore(ctx, &use, keys)
+				if use.Result, use.Reason = "miss", emptyKey; spec.Key == "" || keys[0] != "" {
+					j.tryRestore(ctx, &use, keys)
+				}
 			}
 		}
 		s.Note = cacheText(use)
@@ -198,6 +206,10 @@ func (j *job) store(ctx context.Context, s *ci.StepRun, use *ci.CacheUse) error 
 		}
 		use.Key = keys[0]
 	}
+	if spec.Key != "" && use.Key == "" {
+		use.Result, use.Reason = "skipped", emptyKey
+		return nil
+	}
 	blob := cacheBlob(j.cachePrefix(), use.Key)
 	if spec.Key != "" {
 		r, old, err := j.r.cfg.Caches.Open(ctx, blob, 0)
@@ -207,26 +219,27 @@ func (j *job) store(ctx context.Context, s *ci.StepRun, use *ci.CacheUse) error 
 			return nil
 		}
 	}
-	stored, files, err := j.packCache(ctx, blob)
+	stored, err := j.packCache(ctx, blob)
+	if errors.Is(err, errNothing) {
+		use.Result, use.Reason = "skipped", err.Error()
+		return nil
+	}
 	if err != nil {
 		return err
-	}
-	if files == 0 {
-		use.Result, use.Reason = "skipped", "no files match the cache paths"
-		return j.r.cfg.Caches.Delete(ctx, blob)
 	}
 	use.Result, use.Size = "saved", stored.Size
 	return nil
 }
 
-func (j *job) packCache(ctx context.Context, blob string) (ci.Blob, int, error) {
+// packCache stores what the cache paths match; the entry stays as it was when
+// that is nothing.
+func (j *job) packCache(ctx context.Context, blob string) (ci.Blob, error) {
 	pr, pw := io.Pipe()
-	files := 0
 	done := make(chan error, 1)
 	go func() {
 		zw, err := zstd.NewWriter(pw, zstd.WithEncoderLevel(zstd.SpeedFastest))
 		if err == nil {
-			files, err = j.packPaths(ctx, zw)
+			err = j.packPaths(ctx, zw)
 		}
 		if err == nil {
 			err = zw.Close()
@@ -237,14 +250,14 @@ func (j *job) packCache(ctx context.Context, blob string) (ci.Blob, int, error) 
 	stored, err := j.r.cfg.Caches.Put(ctx, blob, pr)
 	_ = pr.CloseWithError(errors.New("the store takes no more"))
 	if perr := <-done; perr != nil {
-		return stored, 0, perr
+		return stored, perr
 	}
-	return stored, files, err
+	return stored, err
 }
 
 // packPaths writes the cached files as a tar whose names say what they are
 // relative to, because source and HOME lie elsewhere in another sandbox.
-func (j *job) packPaths(ctx context.Context, w io.Writer) (int, error) {
+func (j *job) packPaths(ctx context.Context, w io.Writer) error {
 	out := tar.NewWriter(w)
 	set := ci.FileSet{Dir: j.sandbox.Dirs().Source, Symlinks: true, Dirs: true}
 	for _, p := range j.a.Job.Cache.Paths {
@@ -257,9 +270,12 @@ func (j *job) packPaths(ctx context.Context, w io.Writer) (int, error) {
 		return j.copyTar(tr, out, j.placeInCache)
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return matched.Files, out.Close()
+	if matched.Files == 0 {
+		return errNothing
+	}
+	return out.Close()
 }
 
 func (j *job) renameTar(tr *tar.Reader, out *tar.Writer, rename func(string) string) error {

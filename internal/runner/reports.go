@@ -32,7 +32,14 @@ func (j *job) collectReports(ctx context.Context, phase ci.Phase) error {
 	if auto, _ := j.value("CODEBUILD_CONFIG_AUTO_DISCOVER"); strings.EqualFold(auto, "false") || !j.entered {
 		return nil
 	}
-	return j.discover(ctx, phase)
+	err := j.discover(ctx, phase)
+	if err != nil && !fatal(ctx, err) {
+		err = j.action(ctx, phase, "reports", "Look for reports", func(context.Context, *ci.StepRun, io.Writer) error { return err })
+	}
+	if fatal(ctx, err) {
+		return err
+	}
+	return nil
 }
 
 func (j *job) report(ctx context.Context, s *ci.StepRun, log io.Writer, spec ci.ReportSpec) error {
@@ -60,14 +67,35 @@ func (j *job) report(ctx context.Context, s *ci.StepRun, log io.Writer, spec ci.
 }
 
 func (j *job) keepReport(s *ci.StepRun, log io.Writer, r ci.Report) {
-	for i := range r.Cases { // a failure text may quote a secret
-		r.Cases[i].Message = j.hide(r.Cases[i].Message)
-	}
+	j.hideReport(&r)
 	s.Reports = append(s.Reports, r)
 	s.Note = reportText(r)
 	logLine(log, "%s: %s", r.Group, s.Note)
 	for _, p := range r.Problems {
 		logLine(log, "%s", p)
+	}
+}
+
+// hideReport masks secrets wherever a report may quote one.
+func (j *job) hideReport(r *ci.Report) {
+	hide := func(texts ...*string) {
+		for _, t := range texts {
+			*t = j.hide(*t)
+		}
+	}
+	hide(&r.Group)
+	for i := range r.Files {
+		hide(&r.Files[i])
+	}
+	for i := range r.Problems {
+		hide(&r.Problems[i])
+	}
+	for i := range r.Cases {
+		c := &r.Cases[i]
+		hide(&c.Suite, &c.Prefix, &c.Name, &c.Message, &c.File, &c.Source)
+	}
+	for i := range r.Sources {
+		hide(&r.Sources[i].Path)
 	}
 }
 
@@ -86,18 +114,21 @@ func reportText(r ci.Report) string {
 	return text
 }
 
-// reportDir is where a group's files are kept, confined to the reports folder.
+// reportDir is where a group's files are kept: a folder below the reports folder
+// for every name that a group can have.
 func (j *job) reportDir(group string) string {
-	safe := strings.Map(func(r rune) rune {
-		if r == '/' || r == '\\' || r == ':' || r < ' ' {
-			return '_'
+	var safe strings.Builder
+	for i, r := range []byte(group) {
+		if r < ' ' || strings.IndexByte(`/\:%`, r) >= 0 || r == '.' && i == 0 {
+			fmt.Fprintf(&safe, "%%%02X", r)
+			continue
 		}
-		return r
-	}, group)
-	if safe == "" || strings.HasPrefix(safe, ".") {
-		safe = "_" + safe
+		safe.WriteByte(r)
 	}
-	return filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", safe)
+	if safe.Len() == 0 {
+		safe.WriteByte('%')
+	}
+	return filepath.Join(j.r.cfg.Output(j.a.Run.ID), "reports", safe.String())
 }
 
 func names(files []kept) []string {
