@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -115,7 +116,10 @@ func (t *tree) job(j *ci.Job) {
 	for _, v := range j.Versions {
 		t.line(1, "runtime %s %s", v.Name, v.Version)
 	}
-	for _, v := range j.Variables {
+	replaced := func(v ci.Variable) bool {
+		return slices.ContainsFunc(j.Own, func(o ci.Variable) bool { return o.Name == v.Name })
+	}
+	for _, v := range append(slices.DeleteFunc(slices.Clone(j.Variables), replaced), j.Own...) {
 		if v.Secret() {
 			t.line(1, "variable %s from %s %s", v.Name, v.Kind, v.Value)
 		} else {

@@ -24,8 +24,9 @@ type Job struct {
 	AllowFailure bool             `json:"allowFailure,omitempty"`
 	Debug        bool             `json:"debug,omitempty"` // debug-session: breakpoints pause
 	Runtime      Runtime          `json:"runtime"`
-	Versions     []RuntimeVersion `json:"versions,omitempty"` // install.runtime-versions
-	Variables    []Variable       `json:"variables,omitempty"`
+	Versions     []RuntimeVersion `json:"versions,omitempty"`   // install.runtime-versions
+	Variables    []Variable       `json:"variables,omitempty"`  // those that the build was started with replace them
+	Own          []Variable       `json:"own,omitempty"`        // of this build of a batch; they replace both
 	Shell        string           `json:"shell,omitempty"`      // "sh" (default), "bash" or a path
 	FreshShell   bool             `json:"freshShell,omitempty"` // buildspec 0.1: nothing carries over from command to command
 	Phases       []PhasePlan      `json:"phases"`

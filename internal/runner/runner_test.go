@@ -164,11 +164,16 @@ phases:
     commands:
       - echo the password is $PASSWORD
       - export TELL=x$PASSWORD
-      - write junit.xml '<testsuite><testcase name="t"><failure>'$PASSWORD'</failure></testcase></testsuite>'
-reports: {unit: {files: [junit.xml]}}
+      - write junit.xml '<testsuite name="'$PASSWORD'"><testcase classname="'$PASSWORD'" name="'$PASSWORD'"><failure>'$PASSWORD'</failure></testcase></testsuite>'
+  post_build:
+    commands: [write broken.xml '<testsuite></'$PASSWORD'>']
+reports: {unit: {files: [junit.xml]}, $PASSWORD: {files: [broken.xml]}}
 `)
 	w.secret = vault{}
 	b, p := w.run()
+	if r := b.Jobs[0].Reports; len(r) != 2 || len(r[0].Cases) != 1 || r[0].Cases[0].Name != "***" || len(r[1].Problems) == 0 {
+		t.Errorf("got reports %+v", r)
+	}
 	if got := w.log(p, "b/build/BUILD/0"); got != "the password is ***\n" {
 		t.Errorf("got log %q", got)
 	}
@@ -314,6 +319,40 @@ cache: {key: 'k-$LOCK', fallback-keys: ['k-'], paths: ['deps/**/*']}
 	}
 }
 
+// A key that comes to nothing would be the same for all builds, and paths that
+// match nothing are no reason to lose what was kept.
+func TestCachesThatAreNotChanged(t *testing.T) {
+	t.Parallel()
+	for spec, want := range map[string]string{
+		"phases: {build: {commands: ['write deps/lib x']}}\ncache: {key: $NONE, paths: ['deps/**/*']}\n": "miss skipped",
+		"phases: {build: {commands: ['true']}}\ncache: {paths: ['deps/**/*']}\n":                         "hit skipped",
+	} {
+		w := newWorld(t, "phases: {build: {commands: ['write deps/lib fetched']}}\ncache: {paths: ['deps/**/*']}\n")
+		w.run()
+		for range 2 {
+			again := newWorld(t, spec)
+			if err := os.Rename(filepath.Join(w.dir, "cache"), filepath.Join(again.dir, "cache")); err != nil {
+				t.Fatal(err)
+			}
+			// What a build restores it would save again.
+			again.script.Answer = func(c ci.Command) (string, int, bool) {
+				_ = filepath.WalkDir(filepath.Join(again.dir, "sandboxes"), func(path string, _ os.DirEntry, _ error) error {
+					if filepath.Base(path) == "deps" && c.Script == "true" {
+						_ = os.RemoveAll(path)
+					}
+					return nil
+				})
+				return "", 0, false
+			}
+			b, _ := again.run()
+			if c := b.Jobs[0].Cache; len(c) != 2 || c[0].Result+" "+c[1].Result != want {
+				t.Errorf("%s: got %+v, want %s", spec, c, want)
+			}
+			w = again
+		}
+	}
+}
+
 func TestACorruptCacheIsAMiss(t *testing.T) {
 	t.Parallel()
 	spec := "phases: {build: {commands: ['write deps/lib fetched']}}\ncache: {paths: ['deps/**/*']}\n"
@@ -414,5 +453,29 @@ batch:
 	}
 	if got := w.log(p, "b/two/BUILD/0"); got != "two\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// What a batch says of one of its builds is said to that build alone, and stands
+// over what all of them were started with.
+func TestABatchsOwnVariablesWin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `
+env: {variables: {A: file, B: file}}
+phases: {build: {commands: ['echo $A $B']}}
+batch:
+  build-matrix: {dynamic: {env: {variables: {A: [one, two]}}}}
+`)
+	b, p := w.run(func(r *engine.Request) {
+		r.Batch = true
+		r.Variables = []ci.Variable{{Name: "A", Value: "start"}, {Name: "B", Value: "start"}}
+	})
+	if b.Status != ci.Succeeded || len(b.Jobs) != 2 {
+		t.Fatalf("got %s: %s", b.Status, b.Reason)
+	}
+	for i, want := range []string{"one start\n", "two start\n"} {
+		if got := w.log(p, b.Jobs[i].ID.Step("BUILD/0")); got != want {
+			t.Errorf("%s: got %q, want %q", b.Jobs[i].Name, got, want)
+		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 // variables settles the environment of the job's commands: what the service
 // says, over it what the definition says, over it what the build was started
-// with (codebuild.md 1.3, 3). A later one replaces value and kind of the same
-// name. Secrets are looked up and will be masked.
+// with, over it what a batch says of this one of its builds (codebuild.md 1.3, 3).
+// A later one replaces value and kind of the same name. Secrets are looked up and will be masked.
 func (j *job) variables(ctx context.Context) error {
 	var set []ci.Variable
 	index := map[string]int{}
@@ -34,6 +34,7 @@ func (j *job) variables(ctx context.Context) error {
 	}
 	add(j.a.Job.Variables)
 	add(j.a.Build.Variables)
+	add(j.a.Job.Own)
 	secret := 0
 	for i := range set {
 		if set[i].Secret() {
@@ -176,8 +177,7 @@ func (j *job) expand(ctx context.Context, id ci.StepID, texts []string) ([]strin
 	for i, t := range texts {
 		if strings.ContainsAny(t, "$`") {
 			asked = append(asked, i)
-			// A here-document, because it leaves quotes inside the text alone.
-			fmt.Fprintf(&script, "cat <<SLUICE_TEXT_END\n%s\nSLUICE_TEXT_END\nprintf '\\0'\n", t)
+			script.WriteString(hereDocument(t))
 		}
 	}
 	if len(asked) == 0 {
@@ -195,6 +195,19 @@ func (j *job) expand(ctx context.Context, id ci.StepID, texts []string) ([]strin
 		out[i] = strings.TrimRight(parts[k], "\n")
 	}
 	return out, nil
+}
+
+// hereDocument prints a text as the shell evaluates it, and a NUL. It is not an
+// argument in double quotes because quotes inside the text are to stay.
+func hereDocument(text string) string {
+	if n := len(text) - len(strings.TrimRight(text, `\`)); n%2 == 1 {
+		text += `\` // alone it would join the end of the document to the text
+	}
+	end := "SLUICE_TEXT_END"
+	for strings.Contains(text, end) {
+		end += "_"
+	}
+	return "cat <<" + end + "\n" + text + "\n" + end + "\nprintf '\\0'\n"
 }
 
 // readExports reads the exported variables in the state in which the last

@@ -61,8 +61,8 @@ func (t task) cost() int {
 	return n
 }
 
-// apply lays a task over the job. A variable of the task replaces one of the
-// same name, its kind too, as an override of StartBuild does.
+// apply lays a task over the job. Its variables are the job's own, as those of a
+// build that a batch starts with overrides of StartBuild (codebuild.md 1.3).
 func (t task) apply(j *ci.Job) {
 	j.AllowFailure = t.allowFailure
 	j.Debug = t.debug
@@ -70,17 +70,14 @@ func (t task) apply(j *ci.Job) {
 	for _, n := range t.needs {
 		j.Needs = append(j.Needs, n.text)
 	}
-	at := make(map[string]int, len(j.Variables))
-	for i, v := range j.Variables {
-		at[v.Name] = i
-	}
+	at := map[string]int{}
 	set := func(v ci.Variable) {
 		if i, ok := at[v.Name]; ok {
-			j.Variables[i] = v
+			j.Own[i] = v
 			return
 		}
-		at[v.Name] = len(j.Variables)
-		j.Variables = append(j.Variables, v)
+		at[v.Name] = len(j.Own)
+		j.Own = append(j.Own, v)
 	}
 	for _, v := range t.env.variables {
 		set(v.Variable)
