@@ -16,6 +16,18 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 )
 
+// Message is what a person is told of err: its text but for the kind at its end,
+// which is for programs. "not found" stays, because there it is what happened.
+func Message(err error) string {
+	text := err.Error()
+	for _, kind := range []error{ErrInvalid, ErrConflict, ErrDenied, ErrUnavailable} {
+		if short, ok := strings.CutSuffix(text, ": "+kind.Error()); ok && errors.Is(err, kind) {
+			return short
+		}
+	}
+	return text
+}
+
 // Causes of a canceled context (context.Cause).
 var (
 	ErrCanceled   = errors.New("canceled by the user")

@@ -85,7 +85,7 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 	case err != nil && ctx.Err() != nil:
 		return err
 	case err != nil:
-		return e.refuse(ctx, b, rec, ci.Errored, err.Error(), nil)
+		return e.refuse(ctx, b, rec, ci.Errored, ci.Message(err), nil)
 	}
 	rec.Status, rec.Plan, rec.Jobs = ci.Running, plan, nil
 	events := []ci.Event{ci.NewEvent(ci.EventBuildStarted, rec)}
@@ -144,6 +144,9 @@ func (e *Engine) find(rec *ci.Build, read func(string) ([]byte, error)) (ci.Fron
 		text, err := read(name)
 		if errors.Is(err, ci.ErrNotFound) {
 			continue
+		}
+		if errors.Is(err, ci.ErrInvalid) {
+			return nil, nil, ci.Problems{{Pos: ci.Pos{File: name}, Severity: ci.Error, Message: ci.Message(err)}}
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read %s: %w", name, err)

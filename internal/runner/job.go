@@ -217,7 +217,7 @@ func (j *job) mark(ctx context.Context, s *ci.StepRun, err error) {
 	var f *failure
 	status, code, message := ci.Errored, ci.CodeFault, ""
 	if err != nil {
-		message = err.Error()
+		message = ci.Message(err)
 	}
 	switch cause := context.Cause(ctx); {
 	case ctx.Err() != nil && errors.Is(cause, ci.ErrTimedOut):
