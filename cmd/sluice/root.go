@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sluice-ci/sluice/internal/ci"
 )
 
 // execute runs the command line and gives the exit code.
@@ -18,7 +20,7 @@ func execute(args []string) int {
 	err := root.ExecuteContext(context.Background())
 	var e *exitError
 	if err != nil && (!errors.As(err, &e) || e.err != nil) {
-		fmt.Fprintln(os.Stderr, "sluice:", err)
+		fmt.Fprintln(os.Stderr, "sluice:", ci.Message(err))
 	}
 	return codeOf(err)
 }

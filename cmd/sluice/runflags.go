@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/runner"
+	"github.com/sluice-ci/sluice/internal/source"
 )
 
 // runFlags are the flags of sluice run, as they were given.
@@ -83,6 +86,8 @@ type request struct {
 	output    string // directory
 	shown     string // the same as the user would type it
 	cache     string // directory; "" = none
+
+	credentials func(ctx context.Context, url string) (user, password string, err error) // of the source; nil = none given
 }
 
 // check reads the flags and says all that is wrong with them at once.
@@ -145,7 +150,11 @@ func (f *runFlags) sourceOf(r *request, dir string) error {
 		dir = "."
 	}
 	if isRemote(dir) {
-		r.source = ci.Source{Type: "git", Location: dir, Version: f.version}
+		location, err := r.withoutPassword(dir)
+		if err != nil {
+			return err
+		}
+		r.source = ci.Source{Type: "git", Location: location, Version: f.version}
 		r.output, r.shown = ".sluice", ".sluice"
 	} else {
 		abs, err := filepath.Abs(dir)
@@ -174,6 +183,31 @@ func (f *runFlags) sourceOf(r *request, dir string) error {
 		return errors.New("--output must not be the source itself: its build.log, artifacts and reports would be replaced")
 	}
 	return nil
+}
+
+// withoutPassword gives the location of a repository as it may be shown and
+// stored; user and password in it are kept for the fetcher alone.
+func (r *request) withoutPassword(location string) (string, error) {
+	if !strings.Contains(location, "://") {
+		return location, nil
+	}
+	u, err := url.Parse(location)
+	if err != nil {
+		return "", fmt.Errorf("%s is not a URL: give the URL of a git repository; in a password, write %%25 for %%, %%40 for @, %%2F for /", source.Redact(location))
+	}
+	if u.User == nil || u.Scheme == "ssh" { // whose user is no secret
+		return location, nil
+	}
+	user := u.User
+	u.User = nil
+	r.credentials = func(_ context.Context, asked string) (string, string, error) {
+		if at, err := url.Parse(asked); err != nil || at.Scheme != u.Scheme || at.Host != u.Host {
+			return "", "", nil
+		}
+		password, _ := user.Password()
+		return user.Username(), password, nil
+	}
+	return u.String(), nil
 }
 
 func isRemote(s string) bool {

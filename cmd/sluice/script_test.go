@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"checkevents": cmdCheckEvents,
+			"gitserver":   cmdGitServer,
 			"json":        cmdJSON,
 			"mkfifo":      cmdMkfifo,
 			"noprocess":   cmdNoProcess,
@@ -153,7 +154,7 @@ func cmdNowhere(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		files++
 		text, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(append([]byte("\n"), text...), []byte("\n"+args[1])) {
+		if err == nil && bytes.Contains(text, []byte(args[1])) {
 			err = fmt.Errorf("%s holds it", path)
 		}
 		return err
@@ -200,7 +201,7 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	buf := make([]byte, 64<<10)
 	for {
 		text, err := os.ReadFile(file)
-		if err == nil && bytes.Contains(append([]byte("\n"), text...), []byte("\n"+args[1])) {
+		if err == nil && bytes.Contains(text, []byte(args[1])) {
 			return
 		}
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000)

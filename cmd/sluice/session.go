@@ -83,7 +83,7 @@ func newSession(f *runFlags, req *request, env environment) (s *session, err err
 	if s.claim, err = newRegistry(env.home).claim(s.id); err != nil {
 		return s, err
 	}
-	s.fetcher = source.New(source.Options{Cache: filepath.Join(env.home, "git"), Exclude: []string{req.output}})
+	s.fetcher = source.New(source.Options{Cache: filepath.Join(env.home, "git"), Exclude: []string{req.output}, Credentials: req.credentials})
 	s.engine = engine.New(engine.Config{Store: s.journal, Fronts: frontEnds(), Fetcher: s.fetcher})
 	s.secrets = &heard{SecretSource: secretChain(req.secrets, env)}
 	s.placer = newPlacer(env.home, s.warn)
@@ -95,7 +95,7 @@ func newSession(f *runFlags, req *request, env environment) (s *session, err err
 func (s *session) newRunner() error {
 	var caches ci.Blobs
 	if s.req.cache != "" {
-		dir, err := blob.OpenDir(s.req.cache)
+		dir, err := blob.OpenCache(s.req.cache)
 		if err != nil {
 			return fmt.Errorf("%w; choose another folder with --cache, or none", err)
 		}
@@ -160,8 +160,6 @@ func (s *session) run(ctx context.Context) error {
 	defer fault(nil)
 	workCtx, stop := context.WithCancel(ctx)
 	defer stop()
-	undo := s.onSignals(ctx)
-	defer undo()
 
 	id, err := s.engine.Start(ctx, engine.Request{
 		ID: s.id, Number: number, Project: s.project(), Source: s.req.source, Initiator: s.initiator(),
@@ -171,6 +169,9 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Until here a signal simply ends this process: there is no build to cancel.
+	undo := s.onSignals(ctx)
+	defer undo()
 	var runErr error // read when work is over
 	s.work.Go(func() {
 		if runErr = s.runner.Run(workCtx); runErr != nil {
