@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/fileset"
 )
 
 // Isolation levels of ci.Runtime.Isolation. The empty string is Sandboxed.
@@ -44,6 +45,7 @@ type Executor struct {
 	host *host
 
 	groups func() (*hierarchy, error) // the machine's cgroups, read once
+	spread func() error               // once: the sandboxes in the state folder are trees of their own
 
 	separate bool // an overlay for each folder, as where the host's root cannot be one
 }
@@ -63,6 +65,7 @@ func New(c Config) *Executor {
 		cfg:    c,
 		host:   newHost(c.Env),
 		groups: sync.OnceValues(findHierarchy),
+		spread: sync.OnceValue(func() error { return fileset.Spread(c.Root) }),
 	}
 }
 
@@ -86,6 +89,9 @@ func (e *Executor) open(ctx context.Context, p ci.Placement) (*Sandbox, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(e.cfg.Root, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
+	if err := e.spread(); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	f := folderOf(e.cfg.Root, p.Job)
