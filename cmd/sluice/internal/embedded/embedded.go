@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Agent gives the path of the program for sandboxes, which it writes below dir
@@ -20,12 +21,29 @@ func Agent(dir string) string {
 	path := filepath.Join(dir, "agent-"+sum[:16])
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().IsRegular() && info.Size() == int64(len(program)) {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // in use
 		return path
 	}
 	if write(dir, path) != nil {
 		return "" // as good, only slower to start
 	}
+	forget(dir)
 	return path
+}
+
+// unused is how long the program of another version is kept after its last build
+// has begun; it may still run.
+const unused = 30 * 24 * time.Hour
+
+// forget removes the programs of versions that nobody uses any more.
+func forget(dir string) {
+	programs, _ := filepath.Glob(filepath.Join(dir, "agent-*"))
+	for _, path := range programs {
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > unused {
+			_ = os.Remove(path) // the next version tries again
+		}
+	}
 }
 
 // write makes the file under another name first: a name that is there stands for
