@@ -242,7 +242,7 @@ func (s *session) finish(ctx context.Context, broken error) error {
 	if err := s.out.Gather(&b); err != nil {
 		wrong = errors.Join(wrong, err)
 	}
-	wrong = errors.Join(wrong, s.out.WriteLog(ctx, &b, logTail{s.logs}, s.secrets.hide))
+	wrong = errors.Join(wrong, s.out.WriteLog(ctx, &b, s.logs, s.secrets.hide))
 	if wrong == nil {
 		wrong = s.out.WriteRecord(outdir.Describe(&b, code, s.secrets.hide))
 	}

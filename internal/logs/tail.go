@@ -16,10 +16,11 @@ import (
 // Reader reads one log and follows it. Read and Close may be called from
 // different goroutines; Close ends a Read that waits.
 type Reader struct {
-	ctx  context.Context
-	s    *Store
-	base string
-	st   *step
+	ctx   context.Context
+	s     *Store
+	base  string
+	st    *step
+	still bool // reads what there is, and follows nothing
 
 	mu   sync.Mutex // held by Read
 	log  *os.File
@@ -35,6 +36,16 @@ type Reader struct {
 // sealed; a step without a log is waited for. Any number may read; each reads
 // the file at its own pace. Read fails with the context's cause when that ends.
 func (s *Store) Tail(ctx context.Context, name ci.StepID, from int64) (io.ReadCloser, error) {
+	return s.reader(ctx, name, from, false)
+}
+
+// Open reads the masked log from a byte on as far as it came, sealed or not.
+// ErrNotFound when the step has none.
+func (s *Store) Open(ctx context.Context, name ci.StepID, from int64) (io.ReadCloser, error) {
+	return s.reader(ctx, name, from, true)
+}
+
+func (s *Store) reader(ctx context.Context, name ci.StepID, from int64, still bool) (*Reader, error) {
 	if from < 0 {
 		return nil, fmt.Errorf("read the log of step %q from byte %d: bytes count from 0: %w", name, from, ci.ErrInvalid)
 	}
@@ -42,7 +53,14 @@ func (s *Store) Tail(ctx context.Context, name ci.StepID, from int64) (io.ReadCl
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{ctx: ctx, s: s, base: base, st: s.hold(base), at: from, gone: make(chan struct{})}, nil
+	r := &Reader{ctx: ctx, s: s, base: base, still: still, at: from, gone: make(chan struct{})}
+	if still {
+		if r.log, r.idx, err = openBoth(base); err != nil {
+			return nil, fmt.Errorf("read the log of step %q: %w", name, err)
+		}
+	}
+	r.st = s.hold(base)
+	return r, nil
 }
 
 // Read gives what there is, or waits for more; EOF at the end of a sealed log.
@@ -58,6 +76,13 @@ func (r *Reader) Read(p []byte) (int, error) {
 		r.s.mu.Unlock()
 		if err := r.ended(); err != nil {
 			return 0, err
+		}
+		if r.still {
+			n, err := r.read(p)
+			if n == 0 && err == nil {
+				err = io.EOF
+			}
+			return n, err
 		}
 		if n, err := r.look(p); n > 0 || err != nil {
 			return n, err
@@ -107,14 +132,30 @@ func (r *Reader) look(p []byte) (int, error) {
 		return n, err
 	}
 	rec, _, err := state(r.log, r.idx)
-	if err != nil || !rec.Sealed {
+	if err != nil {
 		return 0, err
+	}
+	if !rec.Sealed {
+		return 0, r.replaced()
 	}
 	// What was written between the read and the seal is still to come.
 	if n, err = r.read(p); n == 0 && err == nil {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// replaced is an error when the log is no longer the one that is being read:
+// somebody removed it, and its end will never come.
+func (r *Reader) replaced() error {
+	mine, err := r.log.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(r.base + logSuffix); err != nil || !os.SameFile(mine, now) {
+		return fmt.Errorf("follow a log: %s was removed while it was read: %w", r.base+logSuffix, ci.ErrNotFound)
+	}
+	return nil
 }
 
 func (r *Reader) read(p []byte) (int, error) {

@@ -231,3 +231,73 @@ func TestTailRefusesBadPlaces(t *testing.T) {
 		}
 	}
 }
+
+// A log that somebody removes has no end that a reader could wait for, whether
+// the writer is in this process, in another one or gone.
+func TestTailOfARemovedLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	other := openStore(t, dir)
+	mine, foreign := bufio.NewReader(tail(t, s, 0)), bufio.NewReader(tail(t, other, 0))
+	w := appendTo(t, s, stepName)
+	write(t, w, "line\n")
+	for _, r := range []*bufio.Reader{mine, foreign} {
+		if got, err := r.ReadString('\n'); err != nil || got != "line\n" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	type end struct {
+		who string
+		err error
+	}
+	ends := make(chan end, 2)
+	for who, r := range map[string]*bufio.Reader{"mine": mine, "foreign": foreign} {
+		go func() {
+			_, err := r.ReadByte()
+			ends <- end{who, err}
+		}()
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if e := <-ends; !errors.Is(e.err, ci.ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrNotFound", e.who, e.err)
+		}
+	}
+}
+
+// Open does not wait: it reads what there is, and says when that is nothing.
+func TestOpenReadsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	if _, err := s.Open(t.Context(), stepName, 0); !errors.Is(err, ci.ErrNotFound) {
+		t.Errorf("without a log: got %v", err)
+	}
+	w := appendTo(t, s, stepName)
+	write(t, w, "one\ntwo\n")
+	for _, sealed := range []bool{false, true} {
+		if sealed {
+			if err := s.Seal(t.Context(), stepName); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for from, want := range map[int64]string{0: "one\ntwo\n", 4: "two\n", 8: "", 99: ""} {
+			r, err := s.Open(t.Context(), stepName, from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			if err = errors.Join(err, r.Close()); string(got) != want || err != nil {
+				t.Errorf("sealed %v, from %d: got %q, %v, want %q", sealed, from, got, err, want)
+			}
+		}
+	}
+	if _, err := s.Open(t.Context(), stepName, -1); !errors.Is(err, ci.ErrInvalid) {
+		t.Errorf("from byte -1: got %v", err)
+	}
+}

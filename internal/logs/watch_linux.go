@@ -50,7 +50,7 @@ func (w *watcher) add(dir string) (undo func(), err error) {
 	if !ok {
 		var n int
 		err := w.control(func(fd int) error {
-			n, err = unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_ONLYDIR)
+			n, err = unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_DELETE|unix.IN_ONLYDIR)
 			return err
 		})
 		if err != nil {

@@ -13,10 +13,9 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// StepLogs is where the output of steps is read from. Ended says whether a
-// step's log is whole; one that is not is read only as far as it came.
+// StepLogs is where the output of steps is read from, as far as it came.
 type StepLogs interface {
-	Tail(ctx context.Context, step ci.StepID, from int64) (io.ReadCloser, error)
+	Open(ctx context.Context, step ci.StepID, from int64) (io.ReadCloser, error)
 }
 
 // WriteLog writes build.log: the whole log as CodeBuild would have written it
@@ -177,20 +176,16 @@ func (w *logText) leave(s *ci.StepRun) {
 	w.line(s.Ended, "Phase context status code: %s Message: %s", c.Code, c.Message)
 }
 
-// output copies a step's log. A step that never ended has a log without an end:
-// it is read as far as it came.
+// output copies a step's log, as far as it came.
 func (w *logText) output(ctx context.Context, s *ci.StepRun) {
 	w.flush()
 	if w.err != nil {
 		return
 	}
-	if !s.Status.Done() || s.Status == ci.Errored {
-		// Its log may never be sealed; waiting for the end would be waiting for ever.
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, 50*time.Millisecond)
-		defer stop()
+	r, err := w.logs.Open(ctx, s.ID, 0)
+	if errors.Is(err, ci.ErrNotFound) && (!s.Status.Done() || s.Status == ci.Errored) {
+		return // it did not come to that
 	}
-	r, err := w.logs.Tail(ctx, s.ID, 0)
 	if err != nil {
 		w.line(s.Started, "The output of this step cannot be read: %s", err)
 		return
@@ -207,7 +202,7 @@ func (w *logText) output(ctx context.Context, s *ci.StepRun) {
 			_, w.err = w.f.Write(w.copy[:n])
 		}
 		if err != nil {
-			if err != io.EOF && ctx.Err() == nil {
+			if err != io.EOF {
 				w.line(s.Started, "The rest of this step's output cannot be read: %s", err)
 			}
 			break
