@@ -283,7 +283,9 @@ func (s *session) close() {
 		_ = s.logs.Close()
 	}
 	if s.out != nil {
-		_ = s.out.Close()
+		if err := s.out.Close(); err != nil {
+			warn(err.Error())
+		}
 	}
 }
 

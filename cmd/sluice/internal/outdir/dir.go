@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -20,12 +21,16 @@ const (
 	ArtifactsDir = "artifacts"
 	ReportsDir   = "reports"
 	stateDir     = "state"
+	oldPrefix    = "old-" // in the state: results of an earlier build on their way out
 )
 
 // Dir is an output directory that this process alone writes.
 type Dir struct {
 	path string
 	lock *os.File
+
+	clearing sync.WaitGroup
+	left     error // what could not be removed; read when clearing is over
 }
 
 // Open takes the directory for one build, makes it if it is missing, and removes
@@ -75,26 +80,49 @@ func (d *Dir) take() error {
 	return nil
 }
 
-// clear removes results in the order in which they could lie: first the record
-// that vouches for the rest.
+// clear takes away what an earlier build left: first the record that vouches for
+// the rest. To move it aside is enough to begin; it is removed beside the build,
+// by Close at the latest, or by the next build.
 func (d *Dir) clear() error {
-	for _, name := range []string{RecordFile, LogFile, ArtifactsDir, ReportsDir} {
-		if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
-			return err
-		}
+	if err := os.RemoveAll(filepath.Join(d.path, RecordFile)); err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(d.State())
 	if err != nil {
 		return err
 	}
+	var aside, gone []string
+	for _, name := range []string{LogFile, ArtifactsDir, ReportsDir} {
+		aside = append(aside, filepath.Join(d.path, name))
+	}
 	for _, e := range entries {
-		if e.Name() == "lock" || e.Name() == "number" {
+		path := filepath.Join(d.State(), e.Name())
+		switch {
+		case e.Name() == "lock", e.Name() == "number":
+		case strings.HasPrefix(e.Name(), oldPrefix):
+			gone = append(gone, path)
+		default:
+			aside = append(aside, path)
+		}
+	}
+	old, err := os.MkdirTemp(d.State(), oldPrefix)
+	if err != nil {
+		return err
+	}
+	for _, path := range aside {
+		err := os.Rename(path, filepath.Join(old, filepath.Base(path)))
+		if err == nil || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(d.State(), e.Name())); err != nil {
+		if err := os.RemoveAll(path); err != nil { // it is a mount point, say
 			return err
 		}
 	}
+	d.clearing.Go(func() {
+		for _, path := range append(gone, old) {
+			d.left = errors.Join(d.left, os.RemoveAll(path))
+		}
+	})
 	return nil
 }
 
@@ -175,8 +203,12 @@ func (d *Dir) Close() error {
 	if d.lock == nil {
 		return nil
 	}
+	d.clearing.Wait()
 	err := d.lock.Close()
 	d.lock = nil
+	if d.left != nil {
+		err = errors.Join(err, fmt.Errorf("remove the results of an earlier build: %w", d.left))
+	}
 	return err
 }
 

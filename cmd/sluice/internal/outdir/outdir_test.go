@@ -38,7 +38,7 @@ func TestOpenClears(t *testing.T) {
 		t.Fatalf("first number: %d, %v", n, err)
 	}
 	old := []string{"build.json", "build.log", "artifacts/a/b", "reports/r/x.xml", "state/logs/l", "state/jobs/j/artifacts/x"}
-	for _, name := range append(old, "notes.txt") {
+	for _, name := range append(old, "notes.txt", "state/old-1/logs/of-a-killed-run") {
 		write(t, filepath.Join(path, name))
 	}
 	if err := d.Close(); err != nil {
@@ -59,6 +59,12 @@ func TestOpenClears(t *testing.T) {
 	}
 	if n, err := d.Number(); err != nil || n != 2 {
 		t.Errorf("second number: %d, %v", n, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(path, "state")); err != nil || len(left) != 2 {
+		t.Errorf("the state holds %v (%v), want its lock and its number", left, err)
 	}
 	if text, _ := os.ReadFile(filepath.Join(path, ".gitignore")); string(text) != "*\n" {
 		t.Errorf(".gitignore holds %q", text)
