@@ -48,7 +48,7 @@ func TestChildIsMain(t *testing.T) {
 // TestJobsShareNothing: changing one job of a matrix does not change another.
 func TestJobsShareNothing(t *testing.T) {
 	t.Parallel()
-	def := ci.Definition{Path: "b.yml", Batch: true, Text: []byte("version: 0.2\nbatch: {build-matrix: {static: {env: {variables: {S: s}}}, dynamic: {env: {variables: {A: [1, 2]}}}}}\nphases: {install: {runtime-versions: {go: $A}}, build: {commands: [make]}}")}
+	def := ci.Definition{Path: "b.yml", Batch: true, Text: []byte("version: 0.2\nenv: {variables: {F: f}}\nbatch: {build-matrix: {static: {env: {variables: {S: s}}}, dynamic: {env: {variables: {A: [1, 2]}}}}}\nphases: {install: {runtime-versions: {go: $A}}, build: {commands: [make]}}")}
 	plan, err := New().Compile(def)
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +57,8 @@ func TestJobsShareNothing(t *testing.T) {
 	if !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("versions are %v, want 1 and 2", got)
 	}
-	plan.Jobs[0].Variables[0].Value = "changed"
-	if plan.Jobs[1].Variables[0].Value == "changed" {
+	plan.Jobs[0].Own[0].Value, plan.Jobs[0].Variables[0].Value = "changed", "changed"
+	if plan.Jobs[1].Own[0].Value == "changed" || plan.Jobs[1].Variables[0].Value == "changed" {
 		t.Error("two jobs share their variables")
 	}
 }
