@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/frontend/buildspec"
+	"github.com/sluice-ci/sluice/internal/source"
 )
 
 // definition is a file to compile, with the tree that it may look into.
@@ -91,16 +92,8 @@ func (d *definition) compilable(batch bool) ci.Definition {
 
 // read reads another file of the same tree, never one outside of it.
 func (d *definition) read(name string) ([]byte, error) {
-	root, err := os.OpenRoot(d.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	data, err := root.ReadFile(filepath.FromSlash(strings.TrimPrefix(name, "./")))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", name, ci.ErrNotFound)
-	}
-	return data, err
+	tree := ci.Source{Type: source.TypeDirectory, Location: d.root}
+	return source.New(source.Options{}).ReadFile(context.Background(), tree, ci.Commit{}, name)
 }
 
 // lint says all that is wrong with the definition.

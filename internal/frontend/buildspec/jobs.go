@@ -193,7 +193,7 @@ func (c *compiler) readChild(name string, ref *yaml.Node, r *reader) *spec {
 	}
 	text, err := c.def.Read(name)
 	if err != nil {
-		r.errorf(ref, "YAML file does not exist: buildspec %s of this build: %v", quote(name), err)
+		r.errorf(ref, "YAML file does not exist: buildspec %s of this build: %s", quote(name), ci.Message(err))
 		return nil
 	}
 	s := readSpec(c.notes, name, text)
