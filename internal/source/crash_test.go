@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -265,8 +266,12 @@ func FuzzParseVersion(f *testing.F) {
 	})
 }
 
+// helper is how git tells "ext::sh -c x", a program to run, from a host and a
+// path (url_is_local_not_ssh and transport_get in its source).
+var helper = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.-]*::`)
+
 func FuzzParseLocation(f *testing.F) {
-	for _, s := range []string{"", "/a", "../a", "https://u:p@h/x", "ssh://git@h:22/x", "git@h:o/r", "ext::sh -c x", "-x", "file:///x", "a:b", "http://[::1]/x", "x://", "ext:", "h:-x"} {
+	for _, s := range []string{"", "/a", "../a", "https://u:p@h/x", "ssh://git@h:22/x", "git@h:o/r", "ext::sh -c x", "-x", "file:///x", "a:b", "a:b::", "a::b", "http://[::1]/x", "x://", "ext:", "h:-x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -277,8 +282,8 @@ func FuzzParseLocation(f *testing.F) {
 		if r.url == "" || r.url[0] == '-' || strings.ContainsAny(r.url, "\n\r\x00") || r.local != filepath.IsAbs(r.url) {
 			t.Fatalf("%q became %+v", s, r)
 		}
-		if strings.Contains(strings.SplitN(r.url, "/", 2)[0], "::") {
-			t.Fatalf("%q became %+v", s, r)
+		if helper.MatchString(r.url) {
+			t.Fatalf("%q became %+v, for which git runs a program", s, r)
 		}
 		if len(password) > 8 && strings.Contains(r.url, password) {
 			t.Fatalf("%q keeps its password: %+v", s, r)
