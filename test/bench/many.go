@@ -78,7 +78,7 @@ func (b *bench) rate(ctx context.Context, dir, isolation string, slots int) (flo
 	if err != nil {
 		return 0, err
 	}
-	fetcher := source.New(source.Options{})
+	fetcher := source.New(source.Options{Exclude: []string{filepath.Join(dir, ".sluice")}})
 	executor := local.New(local.Config{Root: filepath.Join(state, "sandboxes"), Exe: b.agent()})
 	e := engine.New(engine.Config{Store: journal, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher})
 	r := runner.New(runner.Config{
