@@ -37,6 +37,13 @@ type bench struct {
 }
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == peakArg {
+		if err := peakOf(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	sluice := flag.String("sluice", "./sluice", "the binary to measure")
 	runs := flag.Int("n", 9, "counted runs of each short command; the median is printed")
 	only := flag.String("only", "", "comma-separated names of measurements; empty = all")

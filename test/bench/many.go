@@ -27,12 +27,12 @@ func (b *bench) manyBuilds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := b.timed(ctx, dir, b.sluice, "run", "--executor", "local", "--cache", "none", "--quiet"); err != nil {
+	if _, err := b.timed(ctx, dir, b.sluice, "run", "--executor", "local", "--cache", "none", "--quiet"); err != nil {
 		return err
 	}
 	begin := time.Now()
 	for range builds {
-		if _, _, err := b.timed(ctx, dir, "sh", "-c", "true"); err != nil {
+		if _, err := b.timed(ctx, dir, "sh", "-c", "true"); err != nil {
 			return err
 		}
 	}

@@ -6,27 +6,59 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
 
-// timed runs a command once and returns its wall time and the peak memory of it
-// and the children it waited for.
-func (b *bench) timed(ctx context.Context, dir string, argv ...string) (time.Duration, int64, error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "SLUICE_HOME="+filepath.Join(b.dir, "home"), "NO_COLOR=1")
+// timed runs a command once and returns its wall time.
+func (b *bench) timed(ctx context.Context, dir string, argv ...string) (time.Duration, error) {
+	cmd := b.command(ctx, dir, argv...)
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(begin)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%v: %w\n%s", argv, err, out)
+		return 0, fmt.Errorf("%v: %w\n%s", argv, err, out)
 	}
-	var peak int64
+	return took, nil
+}
+
+func (b *bench) command(ctx context.Context, dir string, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "SLUICE_HOME="+filepath.Join(b.dir, "home"), "NO_COLOR=1")
+	return cmd
+}
+
+// peakArg makes this program a small one that runs a command and prints the peak
+// memory, in bytes, of it and the children it waited for. The kernel counts to a
+// process what its parent had when it was forked, and we have much.
+const peakArg = "peak-of"
+
+func (b *bench) peak(ctx context.Context, dir string, argv ...string) (int64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := b.command(ctx, dir, append([]string{self, peakArg}, argv...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, fmt.Errorf("%v: %w", argv, err)
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+}
+
+func peakOf(argv []string) error {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	if err := cmd.Run(); err != nil {
+		return err
+	}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		peak = u.Maxrss * 1024
+		fmt.Println(u.Maxrss * 1024)
 	}
-	return took, peak, nil
+	return nil
 }
 
 // paired times two commands in turn, A B A B …, after one warm-up of each, and
@@ -34,11 +66,11 @@ func (b *bench) timed(ctx context.Context, dir string, argv ...string) (time.Dur
 func (b *bench) paired(ctx context.Context, runs int, dir string, a, floor []string) (time.Duration, time.Duration, error) {
 	var as, fs []time.Duration
 	for i := range runs + 1 {
-		ta, _, err := b.timed(ctx, dir, a...)
+		ta, err := b.timed(ctx, dir, a...)
 		if err != nil {
 			return 0, 0, err
 		}
-		tf, _, err := b.timed(ctx, dir, floor...)
+		tf, err := b.timed(ctx, dir, floor...)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -113,11 +145,11 @@ func (b *bench) docker(ctx context.Context) error {
 	for _, network := range []string{"none", "host"} {
 		run := []string{b.sluice, "run", "--executor", "docker", "--image", image, "--network", network, "--cache", "none", "--quiet"}
 		bare := []string{"docker", "run", "--rm", "--network", network, image, "true"}
-		cold, _, err := b.timed(ctx, dir, run...)
+		cold, err := b.timed(ctx, dir, run...)
 		if err != nil {
 			return err
 		}
-		coldFloor, _, err := b.timed(ctx, dir, bare...)
+		coldFloor, err := b.timed(ctx, dir, bare...)
 		if err != nil {
 			return err
 		}

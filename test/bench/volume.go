@@ -30,22 +30,29 @@ func (b *bench) lines(ctx context.Context) error {
 		return err
 	}
 	run := []string{b.sluice, "run", "--executor", "local", "--isolation", "none", "--cache", "none", "--quiet"}
-	idle, idlePeak, err := b.timed(ctx, small, run...)
+	idle, err := b.timed(ctx, small, run...)
 	if err != nil {
 		return err
 	}
-	var peak int64
+	idlePeak, err := b.peak(ctx, small, run...)
+	if err != nil {
+		return err
+	}
+	peak, err := b.peak(ctx, dir, run...)
+	if err != nil {
+		return err
+	}
 	var got, floor []time.Duration
 	for range max(b.runs/2, 3) {
-		took, p, err := b.timed(ctx, dir, run...)
+		took, err := b.timed(ctx, dir, run...)
 		if err != nil {
 			return err
 		}
-		bare, _, err := b.timed(ctx, dir, "sh", "-c", million+" > "+filepath.Join(b.dir, "bare.log"))
+		bare, err := b.timed(ctx, dir, "sh", "-c", million+" > "+filepath.Join(b.dir, "bare.log"))
 		if err != nil {
 			return err
 		}
-		got, floor, peak = append(got, took-idle), append(floor, bare), max(peak, p)
+		got, floor = append(got, took-idle), append(floor, bare)
 	}
 	log, err := os.Stat(filepath.Join(dir, ".sluice", "build.log"))
 	if err != nil {
@@ -125,7 +132,7 @@ cache:
 		if err := os.RemoveAll(filepath.Join(b.dir, "cache")); err != nil {
 			return err
 		}
-		if _, _, err := b.timed(ctx, dir, run...); err != nil {
+		if _, err := b.timed(ctx, dir, run...); err != nil {
 			return err
 		}
 		zip, cache, err := stepTimes(filepath.Join(dir, ".sluice"))
@@ -133,11 +140,11 @@ cache:
 			return err
 		}
 		_ = os.Remove(filepath.Join(b.dir, "bare.zip"))
-		zf, _, err := b.timed(ctx, dir, "sh", "-c", "cd files && zip -qr "+filepath.Join(b.dir, "bare.zip")+" .")
+		zf, err := b.timed(ctx, dir, "sh", "-c", "cd files && zip -qr "+filepath.Join(b.dir, "bare.zip")+" .")
 		if err != nil {
 			return err
 		}
-		cf, _, err := b.timed(ctx, dir, "sh", "-c", "tar c files | zstd -q -1 -T0 -f -o "+filepath.Join(b.dir, "bare.tar.zst"))
+		cf, err := b.timed(ctx, dir, "sh", "-c", "tar c files | zstd -q -1 -T0 -f -o "+filepath.Join(b.dir, "bare.tar.zst"))
 		if err != nil {
 			return err
 		}
