@@ -56,9 +56,9 @@ func OpenCache(path string) (*Dir, error) {
 	return d, nil
 }
 
-// Put stores what r gives under key. Readers see the old bytes or the new ones,
-// and, in a folder of OpenDir, the new ones are on the disk when Put returns. An error of r, or ctx, means
-// that nothing changed.
+// Put stores what r gives under key. Readers see the old bytes or the new ones;
+// in a folder of OpenDir the new ones are on the disk when Put returns. An error
+// of r, or ctx, means that nothing changed.
 func (d *Dir) Put(ctx context.Context, key string, r io.Reader) (ci.Blob, error) {
 	if err := CheckKey(key); err != nil {
 		return ci.Blob{}, err

@@ -210,9 +210,9 @@ func (u *unpacker) outside(err error) error {
 	return err
 }
 
-// place gives the directory that name is in, and make a new thing there: it is
-// called a second time when something of that name had to go first.
-func (u *unpacker) place(name string, make func(at int, base string) error) error {
+// place calls create for a new thing called base in the open directory at. When
+// create says EEXIST, what has the name is removed, and create is called again.
+func (u *unpacker) place(name string, create func(at int, base string) error) error {
 	if name == "" || name == "." {
 		return refuse("it is the directory itself")
 	}
@@ -220,7 +220,7 @@ func (u *unpacker) place(name string, make func(at int, base string) error) erro
 	if err != nil {
 		return err
 	}
-	if err = make(at, base); err != unix.EEXIST {
+	if err = create(at, base); err != unix.EEXIST {
 		return err
 	}
 	if err := u.remove(at, base); err != nil {
@@ -232,7 +232,7 @@ func (u *unpacker) place(name string, make func(at int, base string) error) erro
 		}
 	}
 	delete(u.links, name)
-	return make(at, base)
+	return create(at, base)
 }
 
 // remove takes away a file, a link or an empty directory.

@@ -40,12 +40,14 @@ func (f *Fetcher) archiveGit(ctx context.Context, s ci.Source, c ci.Commit, w io
 }
 
 // checkout packs the files of a commit and a repository around them as name/....
+// A mirror that turns out to be damaged is replaced for the next build.
 func (m *mirror) checkout(ctx context.Context, c ci.Commit, t *treeWriter, name string, nesting int) error {
 	return m.afterwards(ctx, m.pack(ctx, c, t, name, nesting))
 }
 
-// pack does the work of checkout. Git writes the files into a temporary folder, as only it knows how to convert
-// them; meanwhile the repository is packed straight from the mirror.
+// pack does checkout's work. Git writes the files into a temporary folder, as only
+// it knows how to convert them; meanwhile the repository is packed straight from
+// the mirror.
 func (m *mirror) pack(ctx context.Context, c ci.Commit, t *treeWriter, name string, nesting int) error {
 	unlock, _, err := m.lock(ctx, m.dir+".packs", unix.LOCK_SH)
 	if err != nil {
