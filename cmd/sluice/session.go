@@ -186,6 +186,9 @@ func (s *session) run(ctx context.Context) error {
 	if showErr == nil { // the build is done: write it down while its sandboxes go
 		err = s.finish(context.WithoutCancel(ctx), nil)
 		s.work.Wait()
+		if runErr != nil { // the result stands; this is about what came after it
+			s.warn(runErr.Error())
+		}
 		return err
 	}
 	s.work.Wait()
