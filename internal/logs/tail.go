@@ -88,8 +88,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 			return n, err
 		}
 		if !local && r.undo == nil {
-			// Another process may be the writer. Look again once the watch stands.
-			if err := r.watch(); err != nil {
+			// Another process may be the writer. Look again once the watch stands,
+			// and when there is no folder to watch: somebody removed it just now.
+			if err := r.watch(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, fmt.Errorf("follow a log: %w", err)
 			}
 			continue
@@ -167,10 +168,13 @@ func (r *Reader) read(p []byte) (int, error) {
 	return n, err
 }
 
-// watch has changes that other processes make wake us as well.
+// watch has changes that other processes make wake us as well. It makes the
+// folder of a log that is still to come; one that went with its log stays away.
 func (r *Reader) watch() error {
-	if err := os.MkdirAll(filepath.Dir(r.base), 0o700); err != nil {
-		return err
+	if r.log == nil {
+		if err := os.MkdirAll(filepath.Dir(r.base), 0o700); err != nil {
+			return err
+		}
 	}
 	w, err := r.s.watcher()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -267,6 +268,42 @@ func TestTailOfARemovedLog(t *testing.T) {
 	for range 2 {
 		if e := <-ends; !errors.Is(e.err, ci.ErrNotFound) {
 			t.Errorf("%s: got %v, want ErrNotFound", e.who, e.err)
+		}
+	}
+}
+
+// A folder that was removed and made again is watched as a new one.
+func TestTailInAFolderMadeAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	reading := openStore(t, dir)
+	for round := range 3 {
+		r := bufio.NewReader(tail(t, reading, 0))
+		lines := make(chan string)
+		end := make(chan error, 1)
+		go func() {
+			defer close(lines)
+			for {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					end <- err
+					return
+				}
+				lines <- line
+			}
+		}()
+		w := appendTo(t, openStore(t, dir), stepName)
+		for _, want := range []string{"one\n", "two\n"} {
+			write(t, w, want)
+			if got := <-lines; got != want {
+				t.Fatalf("round %d: got %q, want %q", round, got, want)
+			}
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "b1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-end; !errors.Is(err, ci.ErrNotFound) {
+			t.Fatalf("round %d: got %v, want ErrNotFound", round, err)
 		}
 	}
 }

@@ -20,8 +20,7 @@ type watcher struct {
 	done    chan struct{}
 
 	mu   sync.Mutex
-	dirs map[int32]*watched
-	wds  map[string]int32
+	dirs map[int32]*watched // by watch descriptor, which the kernel does not use again
 }
 
 type watched struct {
@@ -36,30 +35,31 @@ func newWatcher(changed func(base string)) (*watcher, error) {
 	}
 	w := &watcher{
 		f: os.NewFile(uintptr(fd), "inotify"), changed: changed, done: make(chan struct{}),
-		dirs: map[int32]*watched{}, wds: map[string]int32{},
+		dirs: map[int32]*watched{},
 	}
 	go w.run()
 	return w, nil
 }
 
-// add watches the files in a directory until undo is called.
+// add watches the files in a directory until undo is called. The kernel is asked
+// each time, because the directory of that name may be another one by now.
 func (w *watcher) add(dir string) (undo func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wd, ok := w.wds[dir]
-	if !ok {
-		var n int
-		err := w.control(func(fd int) error {
-			n, err = unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_DELETE|unix.IN_ONLYDIR)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("inotify of %s (raise fs.inotify.max_user_watches?): %w", dir, err)
-		}
-		wd = int32(n)
-		w.wds[dir], w.dirs[wd] = wd, &watched{dir: dir}
+	var n int
+	err = w.control(func(fd int) (err error) {
+		n, err = unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_DELETE|unix.IN_ONLYDIR)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inotify of %s (raise fs.inotify.max_user_watches?): %w", dir, err)
 	}
+	wd := int32(n)
 	d := w.dirs[wd]
+	if d == nil {
+		d = &watched{dir: dir}
+		w.dirs[wd] = d
+	}
 	d.refs++
 	return func() { w.remove(wd, d) }, nil
 }
@@ -71,7 +71,6 @@ func (w *watcher) remove(wd int32, d *watched) {
 		return
 	}
 	delete(w.dirs, wd)
-	delete(w.wds, d.dir)
 	// An error means that the directory, and the watch with it, is gone already.
 	_ = w.control(func(fd int) error {
 		_, err := unix.InotifyRmWatch(fd, uint32(wd))
@@ -124,6 +123,9 @@ func (w *watcher) names(b []byte) []string {
 		d := w.dirs[wd]
 		if d == nil {
 			continue
+		}
+		if mask&unix.IN_IGNORED != 0 { // the directory is gone, and this watch with it
+			delete(w.dirs, wd)
 		}
 		base := strings.TrimSuffix(strings.TrimSuffix(name, logSuffix), indexSuffix)
 		if path := filepath.Join(d.dir, base); len(out) == 0 || out[len(out)-1] != path {
