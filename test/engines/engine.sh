@@ -54,6 +54,7 @@ launch() {
 	fi
 	end
 	rm -f "$socket"
+	cd "$state" # what a daemon leaves where it stands (conmon an empty "oom") is not for the tree
 	setsid nohup "$@" </dev/null >>"$log" 2>&1 9>&- &
 	echo "$! $(start_time $!)" >"$state/pid"
 	for _ in $(seq 300); do
