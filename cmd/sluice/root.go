@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,8 +26,12 @@ func execute(args []string) int {
 	return codeOf(err)
 }
 
+// inOrder keeps commands in the order in which they are added. cobra has one
+// switch for the whole process, and tests make several roots at once.
+var inOrder = sync.OnceFunc(func() { cobra.EnableCommandSorting = false })
+
 func newRoot() *cobra.Command {
-	cobra.EnableCommandSorting = false
+	inOrder()
 	root := &cobra.Command{
 		Use:   "sluice",
 		Short: "Build source code from a buildspec, here or in a container",
