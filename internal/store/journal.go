@@ -31,6 +31,7 @@ type Journal struct {
 type journal struct {
 	file  *os.File
 	build ci.Build
+	seq   int64 // of the last event
 	size  int64
 }
 
@@ -57,20 +58,58 @@ func (s *Journal) Close() error {
 }
 
 // Append stores the events, all of the same build, as one transition: all or
-// none. Events that the build's state does not permit are refused with
-// ci.ErrConflict.
+// none. Events that the build's state does not permit, or that are not numbered
+// on from what is stored, are refused with ci.ErrConflict. An event whose Seq is
+// 0 gets the next number.
 func (s *Journal) Append(_ context.Context, events ...ci.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.append(events)
+}
+
+// Create stores a new build, queued, under the number that it has. One with the
+// same ID is the answer instead, with made false, when it is there already: in a
+// journal the ID is the key.
+func (s *Journal) Create(_ context.Context, b ci.Build, _ string) (got ci.Build, made bool, err error) {
+	if b.Status == "" {
+		b.Status = ci.Queued
+	}
+	if b.ID == "" || b.Status != ci.Queued {
+		return ci.Build{}, false, fmt.Errorf("create build %q: want an ID and status queued: %w", b.ID, ci.ErrInvalid)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	earlier, _, err := s.Load(context.Background(), b.ID)
+	switch {
+	case err == nil && earlier.Project != b.Project:
+		return ci.Build{}, false, fmt.Errorf("create build: build %s is of another project: %w", b.ID, ci.ErrConflict)
+	case err == nil:
+		return earlier, false, nil
+	case !errors.Is(err, ci.ErrNotFound):
+		return ci.Build{}, false, err
+	}
+	e := ci.NewEvent(ci.EventBuildQueued, b)
+	e.Seq, e.Time = 1, b.Queued
+	if err := s.append([]ci.Event{e}); err != nil {
+		return ci.Build{}, false, err
+	}
+	return b, true, nil
+}
+
+// append is Append. Under s.mu.
+func (s *Journal) append(events []ci.Event) error {
 	id := events[0].Build
 	j, err := s.load(id, events[0].Type == ci.EventBuildQueued)
 	if err != nil {
 		return err
 	}
-	next, err := applyAll(j.build, events)
+	if j.seq == 0 && events[0].Type != ci.EventBuildQueued {
+		return fmt.Errorf("build %s: %w", id, ci.ErrNotFound) // its first event was refused
+	}
+	next, events, err := applyAll(j.build, j.seq, events)
 	if err != nil {
 		return err
 	}
@@ -90,7 +129,7 @@ func (s *Journal) Append(_ context.Context, events ...ci.Event) error {
 		}
 	}
 	j.size += int64(len(line)) + 1
-	j.build = next
+	j.build, j.seq = next, j.seq+int64(len(events))
 	if next.Status.Done() {
 		delete(s.open, id)
 		return j.file.Close()
@@ -98,22 +137,32 @@ func (s *Journal) Append(_ context.Context, events ...ci.Event) error {
 	return nil
 }
 
-func applyAll(b ci.Build, events []ci.Event) (ci.Build, error) {
+// applyAll gives the build after the events, and them with their numbers.
+func applyAll(b ci.Build, seq int64, events []ci.Event) (ci.Build, []ci.Event, error) {
 	// Apply writes into the slices it finds, so a refused second event must not
 	// leave traces of the first in what is kept.
 	b.Jobs = append([]ci.JobRun(nil), b.Jobs...)
 	for i := range b.Jobs {
 		b.Jobs[i].Steps = append([]ci.StepRun(nil), b.Jobs[i].Steps...)
 	}
-	for _, e := range events {
+	numbered := append([]ci.Event(nil), events...)
+	for i := range numbered {
+		e := &numbered[i]
+		seq++
 		if e.Build != events[0].Build {
-			return b, fmt.Errorf("events of builds %s and %s in one transition: %w", events[0].Build, e.Build, ci.ErrInvalid)
+			return b, nil, fmt.Errorf("events of builds %s and %s in one transition: %w", events[0].Build, e.Build, ci.ErrInvalid)
 		}
-		if err := b.Apply(e); err != nil {
-			return b, err
+		if e.Seq == 0 {
+			e.Seq = seq
+		}
+		if e.Seq != seq {
+			return b, nil, fmt.Errorf("event %d of build %s does not follow on event %d, the last that is stored: %w", e.Seq, e.Build, seq-1, ci.ErrConflict)
+		}
+		if err := b.Apply(*e); err != nil {
+			return b, nil, err
 		}
 	}
-	return b, nil
+	return b, numbered, nil
 }
 
 // Open lists the builds that are not done, oldest first.
@@ -127,10 +176,13 @@ func (s *Journal) Open(ctx context.Context) ([]ci.Build, error) {
 	for _, name := range names {
 		id := ci.BuildID(strings.TrimSuffix(filepath.Base(name), ".events"))
 		b, _, err := s.Load(ctx, id)
+		if errors.Is(err, ci.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if b.ID != "" && !b.Status.Done() {
+		if !b.Status.Done() {
 			open = append(open, b)
 		}
 	}
@@ -150,6 +202,9 @@ func (s *Journal) Load(_ context.Context, id ci.BuildID) (ci.Build, []ci.Event, 
 	b, events, _, err := replay(f)
 	if err != nil {
 		return ci.Build{}, nil, fmt.Errorf("read build %s: %w", id, err)
+	}
+	if len(events) == 0 { // killed before its first write was whole
+		return ci.Build{}, nil, fmt.Errorf("build %s: %w", id, ci.ErrNotFound)
 	}
 	return b, events, nil
 }
@@ -172,7 +227,7 @@ func (s *Journal) load(id ci.BuildID, create bool) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open build %s: %w", id, err)
 	}
-	b, _, size, err := replay(f)
+	b, events, size, err := replay(f)
 	if err == nil {
 		err = f.Truncate(size)
 	}
@@ -180,7 +235,7 @@ func (s *Journal) load(id ci.BuildID, create bool) (*journal, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("open build %s: %w", id, err)
 	}
-	j := &journal{file: f, build: b, size: size}
+	j := &journal{file: f, build: b, seq: int64(len(events)), size: size}
 	s.open[id] = j
 	return j, nil
 }

@@ -13,11 +13,13 @@ start)
 	docker_20=$(host_of docker-20)
 	docker_new=$(host_of docker-new)
 	podman=$(host_of podman)
+	postgres=$("$here/postgres.sh" start)
 	DOCKER_HOST=$docker_20 "$here/../../sluice" env build >&2
-	printf 'export %s=%s\n' SLUICE_TEST_DOCKER_20 "$docker_20" SLUICE_TEST_DOCKER_NEW "$docker_new" SLUICE_TEST_PODMAN "$podman"
+	printf 'export %s=%s\n' SLUICE_TEST_DOCKER_20 "$docker_20" SLUICE_TEST_DOCKER_NEW "$docker_new" SLUICE_TEST_PODMAN "$podman" \
+		SLUICE_TEST_POSTGRES "${postgres#*=}"
 	;;
 stop | purge)
-	for engine in podman docker-new docker-20; do "$here/$engine.sh" "$1"; done
+	for engine in postgres podman docker-new docker-20; do "$here/$engine.sh" "$1"; done
 	;;
 *)
 	echo "usage: $0 start|stop|purge" >&2

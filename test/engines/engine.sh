@@ -29,7 +29,7 @@ engine_init() {
 	socket=$state/engine.sock
 	log=$state/engine.log
 	mkdir -p "$state"
-	chmod 0700 "$state"
+	chmod "${state_mode:-0700}" "$state"
 	exec 9>"$state/lock"
 	flock 9
 }
@@ -76,7 +76,7 @@ end() {
 	if running; then
 		local pid
 		read -r pid _ <"$state/pid"
-		kill "$pid" 2>/dev/null || true
+		kill -s "${end_signal:-TERM}" "$pid" 2>/dev/null || true
 		for _ in $(seq 200); do
 			running || break
 			sleep 0.1

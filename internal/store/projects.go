@@ -1,0 +1,5 @@
+package store
+
+import "context"
+
+func (db *DB) finishDeleting(context.Context) {}
