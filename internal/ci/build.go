@@ -26,6 +26,7 @@ type Build struct {
 	Limits    Limits     `json:"limits,omitzero"`
 	Runtime   Runtime    `json:"runtime,omitzero"` // what jobs that do not say otherwise run in
 	Batch     bool       `json:"batch,omitempty"`
+	RetryOf   BuildID    `json:"retryOf,omitempty"` // the build that this one does again
 	Jobs      []JobRun   `json:"jobs"`
 	Plan      *Plan      `json:"plan,omitempty"`
 	Metered   int64      `json:"meteredSeconds"` // seconds that sandboxes were held, added up over the jobs

@@ -34,6 +34,7 @@ var (
 	ErrTimedOut   = errors.New("timed out")
 	ErrSuperseded = errors.New("superseded by a newer build")
 	ErrFailFast   = errors.New("stopped because another job failed (fast-fail)")
+	ErrQueueTime  = errors.New("it waited in the queue longer than its queue timeout")
 )
 
 // Pos is a place in a definition. Line and Col count from 1; 0 = not known.

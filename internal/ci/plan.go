@@ -187,4 +187,6 @@ type CacheSpec struct {
 type Limits struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // of each job; 0 = the default, 60 minutes
 	Jobs    int           `json:"jobs,omitempty"`    // at once; 0 = as many as the machine takes
+	Builds  int           `json:"builds,omitempty"`  // of the project at once; 0 = as many as the machine takes
+	Queue   time.Duration `json:"queue,omitempty"`   // that the build may wait for its first job to begin; 0 = for ever
 }

@@ -16,52 +16,87 @@ const DefaultTimeout = 60 * time.Minute
 // killed is handed out again, with what it had done.
 func (e *Engine) Claim(ctx context.Context, _ ci.RunnerInfo) (*ci.Assignment, error) {
 	for {
-		e.mu.Lock()
-		wake := e.wake
-		var open []*build
-		for _, id := range e.order {
-			open = append(open, e.builds[id])
+		en, err := e.queue.take(ctx)
+		if err != nil {
+			return nil, err
 		}
-		e.mu.Unlock()
-		for _, b := range open {
-			a, err := e.claimFrom(ctx, b)
-			if a != nil || err != nil {
-				return a, err
-			}
+		a, err := e.claim(ctx, en)
+		if a != nil {
+			return a, nil
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		e.queue.release(en.job)
+		if err != nil {
+			en.b.mu.Lock()
+			delete(en.b.offered, en.job) // for the next who asks
+			e.offer(en.b)
+			en.b.mu.Unlock()
+			return nil, err
 		}
 	}
 }
 
-// claimFrom takes a job of the build that nobody has, if there is one.
-func (e *Engine) claimFrom(ctx context.Context, b *build) (*ci.Assignment, error) {
+// claim records that a job begins. Nil when it may not any more.
+func (e *Engine) claim(ctx context.Context, en *entry) (*ci.Assignment, error) {
+	b := en.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.rec.Status != ci.Running || (b.rec.Limits.Jobs > 0 && len(b.claimed) >= b.rec.Limits.Jobs) {
+	j := b.rec.Job(en.job)
+	if j == nil || b.claimed[en.job] || b.rec.Status != ci.Running {
 		return nil, nil
+	}
+	if ready(b.rec.Jobs, j) {
+		run := *j
+		run.Steps, run.Status, run.Started = nil, ci.Running, e.cfg.Now()
+		if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobStarted, run)); err != nil {
+			return nil, fmt.Errorf("claim job %s: %w", en.job, err)
+		}
+	} else if j.Status != ci.Running {
+		return nil, nil
+	}
+	b.claimed[en.job] = true
+	return e.assignment(b, b.rec.Job(en.job)), nil
+}
+
+// offer puts up the jobs that are ready and not put up yet, as many as the build
+// may run at once. Under b.mu.
+func (e *Engine) offer(b *build) {
+	if b.rec.Status != ci.Running {
+		return
 	}
 	for i := range b.rec.Jobs {
 		j := &b.rec.Jobs[i]
-		if b.claimed[j.ID] {
+		again := j.Status == ci.Running
+		if b.offered[j.ID] != nil || !(again || ready(b.rec.Jobs, j)) {
 			continue
 		}
-		if ready(b.rec.Jobs, j) {
-			run := *j
-			run.Steps, run.Status, run.Started = nil, ci.Running, e.cfg.Now()
-			if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobStarted, run)); err != nil {
-				return nil, fmt.Errorf("claim job %s: %w", j.ID, err)
-			}
-		} else if j.Status != ci.Running {
-			continue
+		if b.rec.Limits.Jobs > 0 && len(b.offered) >= b.rec.Limits.Jobs {
+			return
 		}
-		b.claimed[j.ID] = true
-		return e.assignment(b, &b.rec.Jobs[i]), nil
+		en := &entry{
+			b: b, job: j.ID, limit: b.rec.Limits.Builds, since: e.cfg.Now(),
+			need: e.cfg.Demand(merge(planned(&b.rec, j.Name).Runtime, b.rec.Runtime)), title: title(&b.rec),
+		}
+		b.offered[j.ID] = en
+		e.queue.offer(b.rec.Project, en, again)
 	}
-	return nil, nil
+}
+
+// title is a build as people name it.
+func title(rec *ci.Build) string {
+	if rec.Number == 0 {
+		return string(rec.ID)
+	}
+	return fmt.Sprintf("%s #%d", rec.Project, rec.Number)
+}
+
+// planned is a job of the build's plan.
+func planned(rec *ci.Build, name string) ci.Job {
+	for _, j := range rec.Plan.Jobs {
+		if j.Name == name {
+			return j
+		}
+	}
+	return ci.Job{}
 }
 
 func (e *Engine) assignment(b *build, run *ci.JobRun) *ci.Assignment {
@@ -71,11 +106,7 @@ func (e *Engine) assignment(b *build, run *ci.JobRun) *ci.Assignment {
 	if a.Timeout == 0 {
 		a.Timeout = DefaultTimeout
 	}
-	for _, j := range b.rec.Plan.Jobs {
-		if j.Name == run.Name {
-			a.Job = j
-		}
-	}
+	a.Job = planned(&b.rec, run.Name)
 	a.Runtime = merge(a.Job.Runtime, b.rec.Runtime)
 	return a
 }
@@ -201,17 +232,18 @@ func (e *Engine) JobFinished(ctx context.Context, run ci.JobRun) error {
 func (e *Engine) finishJob(ctx context.Context, b *build, run ci.JobRun) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if j := b.rec.Job(run.ID); j == nil || !j.Status.Done() {
+		run.Steps = nil // Apply keeps those that were told
+		if run.Ended.IsZero() {
+			run.Ended = e.cfg.Now()
+		}
+		if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobFinished, run)); err != nil {
+			return fmt.Errorf("record job %s: %w", run.ID, err)
+		}
+	}
 	delete(b.claimed, run.ID)
-	if j := b.rec.Job(run.ID); j != nil && j.Status.Done() {
-		return nil
-	}
-	run.Steps = nil // Apply keeps those that were told
-	if run.Ended.IsZero() {
-		run.Ended = e.cfg.Now()
-	}
-	if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobFinished, run)); err != nil {
-		return fmt.Errorf("record job %s: %w", run.ID, err)
-	}
+	delete(b.offered, run.ID)
+	e.queue.release(run.ID)
 	return nil
 }
 
@@ -221,22 +253,44 @@ func (e *Engine) finishJob(ctx context.Context, b *build, run ci.JobRun) error {
 func (e *Engine) Cancel(ctx context.Context, id ci.BuildID, cause error) error {
 	b, err := e.build(id)
 	if err != nil {
+		rec, _, err := e.cfg.Store.Load(ctx, id)
+		if err == nil && !rec.Status.Done() {
+			err = fmt.Errorf("build %s is not in this server's hands: ask again in a moment: %w", id, ci.ErrUnavailable)
+		}
 		return err
 	}
 	b.mu.Lock()
+	err = e.cancel(ctx, b, cause)
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.advance(ctx, b)
+}
+
+// cancel records the wish. Under b.mu.
+func (e *Engine) cancel(ctx context.Context, b *build, cause error) error {
 	if b.rec.Status.Done() || b.rec.Cancel != "" {
-		b.mu.Unlock()
 		return nil
 	}
 	rec := b.rec
 	rec.Cancel, rec.Jobs, rec.Plan = cause.Error(), nil, nil
 	if rec.Status == ci.Queued {
-		rec.Status, rec.Reason, rec.Ended = ci.Canceled, cause.Error(), e.cfg.Now()
+		rec.Status, rec.Reason, rec.Ended = stopped(rec.Cancel), cause.Error(), e.cfg.Now()
 	}
-	err = e.commit(ctx, b, ci.NewEvent(ci.EventCancel, rec))
-	b.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("cancel build %s: %w", id, err)
+	if err := e.commit(ctx, b, ci.NewEvent(ci.EventCancel, rec)); err != nil {
+		return fmt.Errorf("cancel build %s: %w", rec.ID, err)
 	}
-	return e.advance(ctx, b)
+	if b.give != nil {
+		b.give()
+	}
+	return nil
+}
+
+// stopped is the status of what a wish to stop ends before it began.
+func stopped(cause string) ci.Status {
+	if cause == ci.ErrQueueTime.Error() {
+		return ci.TimedOut
+	}
+	return ci.Canceled
 }

@@ -11,11 +11,14 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// Store keeps transitions. Append stores events of one build as one transition,
-// all or none, and refuses with ci.ErrConflict what the build's state does not
-// permit. Open lists the builds that are not done, oldest first; Load reads one,
-// done or not, with its events in order.
+// Store keeps transitions. Create stores a queued build and gives it its number,
+// unless it has one, or finds the build that was created under the same key of
+// the same project. Append stores events of one build as one transition, all or
+// none, and refuses with ci.ErrConflict what the build's state does not permit.
+// Open lists the builds that are not done, oldest first; Load reads one, done or
+// not, with its events in order.
 type Store interface {
+	Create(ctx context.Context, b ci.Build, key string) (got ci.Build, made bool, err error)
 	Append(ctx context.Context, events ...ci.Event) error
 	Open(ctx context.Context) ([]ci.Build, error)
 	Load(ctx context.Context, id ci.BuildID) (ci.Build, []ci.Event, error)
@@ -26,18 +29,28 @@ type Config struct {
 	Store   Store
 	Fronts  []ci.FrontEnd
 	Fetcher ci.Fetcher
-	Now     func() time.Time // nil = time.Now
-	Log     *slog.Logger     // nil = nowhere
+
+	// Capacity is what the jobs that run may take together; zero values are no limit.
+	Capacity Demand
+	// Demand says what a job takes of it; nil = the CPUs and memory that its
+	// runtime names. A job that names none takes none: it starts at once.
+	Demand func(ci.Runtime) Demand
+	// Compilers is how many definitions Run compiles at once. 0 = Start compiles
+	// before it returns, and nothing needs Run.
+	Compilers int
+
+	Now func() time.Time // nil = time.Now
+	Log *slog.Logger     // nil = nowhere
 }
 
 // Engine decides. Its methods are safe from several goroutines.
 type Engine struct {
-	cfg Config
+	cfg   Config
+	queue *queue
+	todo  *backlog // builds to compile, for Run
 
 	mu     sync.Mutex
-	builds map[ci.BuildID]*build
-	order  []ci.BuildID  // oldest first: the order in which jobs are handed out
-	wake   chan struct{} // closed and replaced whenever a job may have become ready
+	builds map[ci.BuildID]*build // those that are not done
 }
 
 // build is what the engine holds of a build that is not done, and of one that
@@ -48,8 +61,10 @@ type build struct {
 	rec     ci.Build
 	events  []ci.Event
 	changed chan struct{} // closed and replaced at every event
+	offered map[ci.JobID]*entry
 	claimed map[ci.JobID]bool
-	began   map[ci.JobID]bool // claimed by an earlier process
+	began   map[ci.JobID]bool  // claimed by an earlier process
+	give    context.CancelFunc // gives up compiling; nil when nobody compiles
 }
 
 // New makes an engine. Recover must have been called before jobs are claimed.
@@ -60,7 +75,10 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, wake: make(chan struct{})}
+	if c.Demand == nil {
+		c.Demand = func(r ci.Runtime) Demand { return Demand{CPUs: r.CPUs, Memory: r.Memory} }
+	}
+	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, queue: newQueue(c.Capacity), todo: newBacklog()}
 }
 
 // Recover takes up the builds that an earlier process left: compiles what was
@@ -80,8 +98,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		for _, j := range rec.Jobs {
 			b.began[j.ID] = j.Status == ci.Running
 		}
-		e.add(b)
-		if err := e.advance(ctx, b); err != nil {
+		if err := e.begin(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -89,14 +106,23 @@ func (e *Engine) Recover(ctx context.Context) error {
 }
 
 func newBuild(rec ci.Build) *build {
-	return &build{rec: rec, changed: make(chan struct{}), claimed: map[ci.JobID]bool{}, began: map[ci.JobID]bool{}}
+	return &build{
+		rec: rec, changed: make(chan struct{}),
+		offered: map[ci.JobID]*entry{}, claimed: map[ci.JobID]bool{}, began: map[ci.JobID]bool{},
+	}
 }
 
-func (e *Engine) add(b *build) {
+// begin takes a build in hand. What may take long is left to Run where there is one.
+func (e *Engine) begin(ctx context.Context, b *build) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.builds[b.rec.ID] = b
-	e.order = append(e.order, b.rec.ID)
+	e.mu.Unlock()
+	e.todo.watch(b)
+	if b.rec.Status == ci.Queued && e.cfg.Compilers > 0 {
+		e.todo.push(b)
+		return nil
+	}
+	return e.advance(ctx, b)
 }
 
 func (e *Engine) build(id ci.BuildID) (*build, error) {
@@ -108,12 +134,12 @@ func (e *Engine) build(id ci.BuildID) (*build, error) {
 	return nil, fmt.Errorf("build %s: %w", id, ci.ErrNotFound)
 }
 
-// wakeRunners lets every waiting Claim look again.
-func (e *Engine) wakeRunners() {
+// drop lets a build go that is done. Those who follow it have it still.
+func (e *Engine) drop(id ci.BuildID) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	close(e.wake)
-	e.wake = make(chan struct{})
+	delete(e.builds, id)
+	e.mu.Unlock()
+	e.queue.forget(id)
 }
 
 // commit stores events as one transition and then, and only then, lets them
@@ -145,11 +171,11 @@ func (e *Engine) commit(ctx context.Context, b *build, events ...ci.Event) error
 // the first) on, in order, until the build is done and told, f returns false or
 // ctx ends. A slow f holds up nobody else.
 func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(ci.Event) bool) error {
+	at := max(from-1, 0)
 	b, err := e.build(id)
 	if err != nil {
-		return err
+		return e.replay(ctx, id, at, f)
 	}
-	at := max(from-1, 0)
 	for {
 		b.mu.Lock()
 		events, changed, done := b.events, b.changed, b.rec.Status.Done()
@@ -170,6 +196,23 @@ func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(c
 	}
 }
 
+// replay is Follow of a build that ended before.
+func (e *Engine) replay(ctx context.Context, id ci.BuildID, at int64, f func(ci.Event) bool) error {
+	rec, events, err := e.cfg.Store.Load(ctx, id)
+	if err != nil {
+		return err
+	}
+	for ; at < int64(len(events)); at++ {
+		if !f(events[at]) {
+			return nil
+		}
+	}
+	if !rec.Status.Done() {
+		return fmt.Errorf("build %s is not in this server's hands: ask again in a moment: %w", id, ci.ErrUnavailable)
+	}
+	return nil
+}
+
 // Build is the build as it now stands.
 func (e *Engine) Build(ctx context.Context, id ci.BuildID) (ci.Build, error) {
 	b, err := e.build(id)
@@ -180,20 +223,6 @@ func (e *Engine) Build(ctx context.Context, id ci.BuildID) (ci.Build, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return clone(b.rec), nil
-}
-
-// Forget drops a finished build from memory. Build still finds it in the store;
-// Follow does not.
-func (e *Engine) Forget(id ci.BuildID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.builds, id)
-	for i, o := range e.order {
-		if o == id {
-			e.order = append(e.order[:i], e.order[i+1:]...)
-			break
-		}
-	}
 }
 
 // clone copies what Apply changes in place.

@@ -34,7 +34,7 @@ func (e *Engine) settle(ctx context.Context, b *build) error {
 				continue
 			}
 			if stop != "" {
-				end(j, ci.Canceled, stop)
+				end(j, stopped(stop), stop)
 				changed = true
 			} else if need := blockedBy(jobs, j); need != "" {
 				end(j, ci.Skipped, fmt.Sprintf("it needs %q, which did not succeed", need))
@@ -48,7 +48,16 @@ func (e *Engine) settle(ctx context.Context, b *build) error {
 	if len(events) == 0 {
 		return nil
 	}
-	return e.commit(ctx, b, events...)
+	if err := e.commit(ctx, b, events...); err != nil {
+		return err
+	}
+	for _, en := range b.offered {
+		if b.rec.Job(en.job).Status.Done() {
+			en.gone.Store(true)
+			delete(b.offered, en.job)
+		}
+	}
+	return nil
 }
 
 func anyFailed(jobs []ci.JobRun) bool {

@@ -14,7 +14,8 @@ import (
 // Request asks for a build.
 type Request struct {
 	ID        ci.BuildID // "" = a new one; a second Start with the same ID finds the first
-	Number    int64
+	Key       string     // what makes a second Start of the project find the first; "" = nothing
+	Number    int64      // 0 = the project's next
 	Project   string
 	Source    ci.Source
 	Initiator string
@@ -23,59 +24,90 @@ type Request struct {
 	Variables []ci.Variable // over the definition's
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
 	Limits    ci.Limits
+	RetryOf   ci.BuildID // the build that this one does again
 }
 
-// Start stores the build and compiles its definition. A definition that does
-// not compile is not an error of Start: the build has then ended as failed, with
-// its Problems. An error means that nothing was started.
+// Start stores the build and, where Run does not, compiles its definition. A
+// definition that does not compile is not an error of Start: the build has then
+// ended as failed, with its Problems. An error means that nothing was started.
 func (e *Engine) Start(ctx context.Context, r Request) (ci.BuildID, error) {
+	b, _, err := e.Enqueue(ctx, r)
+	return b.ID, err
+}
+
+// Enqueue is Start, and gives the build as it was stored. made is false when a
+// build was started with the same Key or ID before: that one is the answer.
+func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made bool, err error) {
 	now := e.cfg.Now()
 	if r.ID == "" {
 		r.ID = ci.NewBuildID(now)
 	}
 	if _, err := e.build(r.ID); err == nil {
-		return r.ID, nil
+		got, err = e.Build(ctx, r.ID)
+		return got, false, err
 	}
-	b := newBuild(ci.Build{})
-	b.mu.Lock()
-	rec := ci.Build{
+	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
 		File: r.File, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
-		Batch: r.Batch, Limits: r.Limits,
-	}
-	err := e.commit(ctx, b, ci.NewEvent(ci.EventBuildQueued, rec))
-	b.mu.Unlock()
+		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf,
+	}, r.Key)
 	if err != nil {
-		return "", fmt.Errorf("start build of %s: %w", r.Project, err)
+		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)
 	}
-	e.add(b)
-	return r.ID, e.advance(ctx, b)
+	if !made {
+		return got, false, nil
+	}
+	b := newBuild(got)
+	first := ci.NewEvent(ci.EventBuildQueued, got)
+	first.Seq, first.Time = 1, got.Queued
+	b.events = []ci.Event{first}
+	return got, true, e.begin(ctx, b)
 }
 
 // advance takes a build as far as it goes without a runner: compile, skip what
 // cannot run, finish. It is called after every change, and after a restart.
 func (e *Engine) advance(ctx context.Context, b *build) error {
+	if err := e.compile(ctx, b); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.rec.Status == ci.Queued {
-		if err := e.compile(ctx, b); err != nil {
-			return err
-		}
-	}
 	if b.rec.Status == ci.Running {
 		if err := e.settle(ctx, b); err != nil {
 			return err
 		}
 	}
-	e.wakeRunners()
+	if b.rec.Status.Done() {
+		e.drop(b.rec.ID)
+	} else {
+		e.offer(b)
+	}
 	return nil
 }
 
 // compile turns a queued build into a running one with jobs, or into a failed
-// one with problems. Under b.mu.
+// one with problems. The source is looked at without the build's lock, because
+// it may be far away: the build can be canceled meanwhile.
 func (e *Engine) compile(ctx context.Context, b *build) error {
-	rec := b.rec
-	plan, err := e.plan(ctx, &rec)
+	b.mu.Lock()
+	if b.rec.Status != ci.Queued || b.give != nil {
+		b.mu.Unlock()
+		return nil
+	}
+	looking, give := context.WithCancel(ctx)
+	defer give()
+	b.give = give
+	rec := clone(b.rec)
+	b.mu.Unlock()
+
+	plan, err := e.plan(looking, &rec)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.give = nil
+	if b.rec.Status != ci.Queued {
+		return nil
+	}
 	now := e.cfg.Now()
 	rec.Started = now
 	var problems ci.Problems

@@ -76,16 +76,28 @@ type faulty struct {
 
 var errKilled = errors.New("killed")
 
+func (f *faulty) Create(ctx context.Context, b ci.Build, key string) (got ci.Build, made bool, err error) {
+	err = f.write(func() error {
+		got, made, err = f.Store.Create(ctx, b, key)
+		return err
+	})
+	return got, made, err
+}
+
 func (f *faulty) Append(ctx context.Context, events ...ci.Event) error {
+	return f.write(func() error { return f.Store.Append(ctx, events...) })
+}
+
+func (f *faulty) write(do func() error) error {
 	f.n++
 	if f.n != f.at {
 		if f.at > 0 && f.n > f.at {
 			return errKilled // a dead process writes nothing more
 		}
-		return f.Store.Append(ctx, events...)
+		return do()
 	}
 	if f.after {
-		if err := f.Store.Append(ctx, events...); err != nil {
+		if err := do(); err != nil {
 			return err
 		}
 	}

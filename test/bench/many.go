@@ -110,7 +110,6 @@ func (b *bench) rate(ctx context.Context, dir, isolation string, slots int) (flo
 			err = fmt.Errorf("build %s is %s: %s: %w", id, rec.Status, rec.Reason, lerr)
 			break
 		}
-		e.Forget(id)
 	}
 	took := time.Since(begin)
 	stop()
