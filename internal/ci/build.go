@@ -14,7 +14,8 @@ type Build struct {
 	Source    Source     `json:"source"`
 	Commit    Commit     `json:"commit,omitzero"`
 	Initiator string     `json:"initiator"`
-	File      string     `json:"file"` // the definition's path in the source
+	File      string     `json:"file"`             // the definition's path in the source
+	Inline    string     `json:"inline,omitempty"` // the definition itself, where it is not in the source
 	Status    Status     `json:"status"`
 	Reason    string     `json:"reason,omitempty"` // why it is not simply succeeded, in a sentence
 	Cancel    string     `json:"cancel,omitempty"` // why it was asked to stop

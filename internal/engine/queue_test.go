@@ -391,3 +391,12 @@ func (l *ledger) give(a *ci.Assignment) {
 		delete(mine, a.Build.ID)
 	}
 }
+
+func TestAnInlineDefinitionIsNotLookedForInTheSource(t *testing.T) {
+	t.Parallel()
+	e := server(t, engine.Config{Fetcher: text("")})
+	id := begin(t, e, engine.Request{Inline: "inline:"})
+	if a := claim(t, e); a.Build.ID != id || a.Job.Name != "inline" {
+		t.Errorf("got job %q of %s", a.Job.Name, a.Build.ID)
+	}
+}

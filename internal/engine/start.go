@@ -20,6 +20,7 @@ type Request struct {
 	Source    ci.Source
 	Initiator string
 	File      string // definition path in the source; "" = the first found of what the front ends answer to
+	Inline    string // the definition itself; File then only names its format
 	Batch     bool
 	Variables []ci.Variable // over the definition's
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
@@ -48,7 +49,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	}
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
-		File: r.File, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
+		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
 		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf,
 	}, r.Key)
 	if err != nil {
@@ -171,6 +172,10 @@ func (e *Engine) find(rec *ci.Build, read func(string) ([]byte, error)) (ci.Fron
 		for _, f := range e.cfg.Fronts {
 			names = append(names, f.Files()...)
 		}
+	}
+	if rec.Inline != "" {
+		rec.File = names[0]
+		return e.front(rec.File), []byte(rec.Inline), nil
 	}
 	for _, name := range names {
 		text, err := read(name)

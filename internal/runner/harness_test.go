@@ -28,6 +28,7 @@ type world struct {
 	dir    string
 	script *executortest.Script
 	config func(*runner.Config)
+	wrap   func(engine.Store) engine.Store
 	secret ci.SecretSource
 }
 
@@ -132,7 +133,11 @@ func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 	}
 	p := &process{store: &faulty{Store: journal, at: killAt, after: after, kill: stop}, logs: kept, done: make(chan error, 1), stop: stop}
 	fetcher := source.New(source.Options{})
-	p.engine = engine.New(engine.Config{Store: p.store, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher})
+	builds := engine.Store(p.store)
+	if w.wrap != nil {
+		builds = w.wrap(builds)
+	}
+	p.engine = engine.New(engine.Config{Store: builds, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher})
 	config := runner.Config{
 		Desk: p.engine, Fetcher: fetcher, Logs: kept, Caches: caches, Secrets: w.secret, Grace: time.Second,
 		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },

@@ -50,9 +50,12 @@ type Config struct {
 	Registry   map[string]string                 // credentials, as in ci.Placement.Secrets
 	OnFailure  func(context.Context, Failure)    // called when a command failed, before anything else happens in the sandbox
 	Keep       func(ci.JobRun, ci.Sandbox) bool  // asked at the end of a job; true leaves the sandbox alone
-	Grace      time.Duration                     // between SIGTERM and SIGKILL; 0 = 5 s
-	Now        func() time.Time                  // nil = time.Now
-	Log        *slog.Logger                      // nil = nowhere
+	// Fault is told of a job that the desk does not take back, by a runner that goes
+	// on with others then. Nil = Run returns that error.
+	Fault func(ci.JobID, error)
+	Grace time.Duration    // between SIGTERM and SIGKILL; 0 = 5 s
+	Now   func() time.Time // nil = time.Now
+	Log   *slog.Logger     // nil = nowhere
 }
 
 // Failure is what OnFailure is told.
@@ -122,7 +125,10 @@ func (r *Runner) loop(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("job %s: %w", a.Run.ID, err)
+			if r.cfg.Fault == nil {
+				return fmt.Errorf("job %s: %w", a.Run.ID, err)
+			}
+			r.cfg.Fault(a.Run.ID, err)
 		}
 	}
 }
