@@ -15,6 +15,7 @@ type dialect interface {
 	types() *strings.Replacer // of column types in migrations
 	begin() string            // starts a transaction that no other writer's can overlap
 	mark() string             // the last statement of a transaction: notes $1 = writer, $2 = its number; "" = none needed
+	clock() string            // an expression: nanoseconds since 1970 by the database's clock; "0" = this process' is as good
 	// prepares says whether statements must be kept prepared to be fast.
 	prepares() bool
 	kind(err error) errorKind

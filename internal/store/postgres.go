@@ -70,6 +70,10 @@ func (p *postgresDB) begin() string {
 	return fmt.Sprintf("BEGIN; SELECT pg_advisory_xact_lock(%d)", p.lock)
 }
 
+func (p *postgresDB) clock() string {
+	return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000"
+}
+
 // mark also tells the other processes: a notification goes out with the commit.
 func (p *postgresDB) mark() string {
 	return "UPDATE writers SET last = $2 WHERE id = $1 RETURNING pg_notify('" + p.channel + "', '')::text"

@@ -1,0 +1,247 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/store"
+	"github.com/sluice-ci/sluice/internal/store/storetest"
+)
+
+// wire stands between a DB and PostgreSQL and cuts the connection on which a
+// COMMIT goes by: before PostgreSQL has it, or when its answer comes back.
+type wire struct {
+	listener net.Listener
+	server   string
+
+	mu    sync.Mutex
+	cut   string // "before", "after" or "" = not
+	cuts  int
+	conns []net.Conn
+}
+
+// through gives the URL of the database by way of a wire.
+func through(t *testing.T, databaseURL string) (*wire, string) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{listener: l, server: u.Host}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { w.carry(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		w.mu.Lock()
+		for _, c := range w.conns {
+			_ = c.Close()
+		}
+		w.mu.Unlock()
+		serving.Wait()
+	})
+	u.Host = l.Addr().String()
+	return w, u.String()
+}
+
+func (w *wire) carry(client net.Conn) {
+	server, err := net.Dial("tcp", w.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	w.mu.Lock()
+	w.conns = append(w.conns, client, server)
+	w.mu.Unlock()
+	var answers sync.WaitGroup
+	swallow := make(chan struct{}) // closed: the next answer ends the connection
+	answers.Go(func() {
+		defer client.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buf)
+			select {
+			case <-swallow:
+				return
+			default:
+			}
+			if n > 0 {
+				_, _ = client.Write(buf[:n])
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	defer answers.Wait()
+	defer server.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		switch how := w.at(buf[:n]); how {
+		case "before":
+			_ = client.Close()
+			return
+		case "after":
+			close(swallow)
+			_, _ = server.Write(buf[:n])
+			answers.Wait()
+			return
+		}
+		if n > 0 {
+			_, _ = server.Write(buf[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// at says what to do with a message: each setting of cut works once.
+func (w *wire) at(message []byte) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut == "" || !bytes.Contains(message, []byte("COMMIT\x00")) {
+		return ""
+	}
+	how := w.cut
+	w.cut = ""
+	w.cuts++
+	return how
+}
+
+func (w *wire) setCut(how string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = how
+}
+
+// Whether the connection goes before the commit has arrived or after it was
+// done, what was asked for is stored once and nobody is told otherwise.
+func TestConnectionLostDuringCommit(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"before", "after"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w, u := through(t, postgresURL(t))
+			db := openURL(t, u)
+			w.setCut(how)
+			got, made, err := db.Create(t.Context(), ci.Build{ID: "b", Project: "p"}, "key")
+			if err != nil || !made || got.Number != 1 {
+				t.Fatalf("got number %d, made %v, %v", got.Number, made, err)
+			}
+			w.setCut(how)
+			if err := db.Append(t.Context(), storetest.Started("b"), ci.NewEvent(ci.EventJobQueued, ci.JobRun{ID: "b/j", Status: ci.Queued})); err != nil {
+				t.Fatal(err)
+			}
+			if w.cuts != 2 {
+				t.Errorf("%d connections were cut, want 2", w.cuts)
+			}
+			b, events, err := db.Load(t.Context(), "b")
+			if err != nil || b.Status != ci.Running || len(events) != 3 {
+				t.Errorf("got %s with %d events, %v; want running with 3", b.Status, len(events), err)
+			}
+		})
+	}
+}
+
+// A server that comes back is waited for; one that does not is an error that
+// says so, and the DB goes on when it is there again.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	w, u := through(t, postgresURL(t))
+	db := openWith(t, u, store.Options{Patience: 1})
+	if err := db.Append(t.Context(), storetest.Queued("b")); err != nil {
+		t.Fatal(err)
+	}
+	server := w.server
+	w.mu.Lock()
+	w.server = "127.0.0.1:1" // nobody is there
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+	w.mu.Unlock()
+	if err := db.Append(t.Context(), storetest.Started("b")); !errors.Is(err, ci.ErrUnavailable) {
+		t.Errorf("append: got %v, want ErrUnavailable", err)
+	}
+	if _, _, err := db.Load(t.Context(), "b"); !errors.Is(err, ci.ErrUnavailable) {
+		t.Errorf("load: got %v, want ErrUnavailable", err)
+	}
+	w.mu.Lock()
+	w.server = server
+	w.mu.Unlock()
+	if err := db.Append(t.Context(), storetest.Started("b")); err != nil {
+		t.Errorf("append when it is there again: %v", err)
+	}
+}
+
+// A full disk refuses whole transitions, and only for as long as it is full.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); errors.Is(err, unix.EPERM) {
+		t.Skip("only root can make a small disk")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 512<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := openURL(t, filepath.Join(dir, "sluice.db"))
+	if err := db.Append(t.Context(), storetest.Queued("b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Append(t.Context(), storetest.Started("b")); err != nil {
+		t.Fatal(err)
+	}
+	note := strings.Repeat("x", 20<<10)
+	stored := 2
+	var err error
+	for n := 0; n < 200 && err == nil; n++ {
+		job := ci.JobID("b/j" + string(rune('0'+n%10)) + strings.Repeat("i", n/10))
+		err = db.Append(t.Context(), ci.NewEvent(ci.EventJobQueued, ci.JobRun{ID: job, Status: ci.Queued, Reason: note}),
+			ci.NewEvent(ci.EventJobStarted, ci.JobRun{ID: job, Status: ci.Running}))
+		if err == nil {
+			stored += 2
+		}
+	}
+	if !errors.Is(err, ci.ErrUnavailable) || !strings.Contains(err.Error(), "full") {
+		t.Fatalf("got %v, want ErrUnavailable that says the disk is full", err)
+	}
+	if _, events, err := db.Load(t.Context(), "b"); err != nil || len(events) != stored {
+		t.Errorf("%d events, %v; %d were acknowledged", len(events), err, stored)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Append(t.Context(), storetest.Finished("b", ci.Failed)); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	b, events, err := db.Load(t.Context(), "b")
+	if err != nil || b.Status != ci.Failed || len(events) != stored+1 {
+		t.Errorf("got %s with %d events, %v; want failed with %d", b.Status, len(events), err, stored+1)
+	}
+}
