@@ -133,16 +133,31 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		}
 		for n := 1; n <= writes; n++ {
 			for _, after := range []bool{false, true} {
-				killedAtWrite(t, spec, want, n, after)
+				killedAtWrite(t, crashWorld(t, spec), want, n, after)
 			}
 		}
 	}
 }
 
-func killedAtWrite(t *testing.T, spec, want string, n int, after bool) {
+// The same with the store of a server.
+func TestKilledAtEveryWriteOfADatabase(t *testing.T) {
+	t.Parallel()
+	reference := crashWorld(t, whole)
+	reference.sqlite = true
+	b, p := reference.run()
+	want, writes := reference.outcome(b, p), p.store.n
+	for n := 1; n <= writes; n++ {
+		for _, after := range []bool{false, true} {
+			w := crashWorld(t, whole)
+			w.sqlite = true
+			killedAtWrite(t, w, want, n, after)
+		}
+	}
+}
+
+func killedAtWrite(t *testing.T, w *world, want string, n int, after bool) {
 	t.Helper()
 	name := fmt.Sprintf("write %d, after=%v", n, after)
-	w := crashWorld(t, spec)
 	first := w.process(t.Context(), n, after)
 	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
 		first.stop()

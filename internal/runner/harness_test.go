@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ type world struct {
 	script *executortest.Script
 	config func(*runner.Config)
 	wrap   func(engine.Store) engine.Store
+	sqlite bool         // keep builds as a server does, not as `sluice run`
+	last   func() error // closes the last process's database: its lock ends with a process
 	secret ci.SecretSource
 }
 
@@ -106,6 +109,32 @@ func (f *faulty) write(do func() error) error {
 	return errKilled
 }
 
+// open opens the store of builds for one more process.
+func (w *world) open(ctx context.Context) engine.Store {
+	w.t.Helper()
+	if w.last != nil {
+		if err := w.last(); err != nil {
+			w.t.Fatal(err)
+		}
+		w.last = nil
+	}
+	if !w.sqlite {
+		s, err := store.OpenJournal(filepath.Join(w.dir, "journal"), false)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	s, err := store.OpenDB(context.WithoutCancel(ctx), filepath.Join(w.dir, "sluice.db"), store.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.last = sync.OnceValue(s.Close)
+	w.t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // process is one life of sluice: an engine and a runner over the world.
 type process struct {
 	engine *engine.Engine
@@ -118,11 +147,7 @@ type process struct {
 func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(ctx)
-	journal, err := store.OpenJournal(filepath.Join(w.dir, "journal"), false)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = journal.Close() })
+	journal := w.open(ctx)
 	kept, err := logs.Open(filepath.Join(w.dir, "logs"), logs.Options{})
 	if err != nil {
 		w.t.Fatal(err)
