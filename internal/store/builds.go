@@ -100,15 +100,14 @@ func (t *tx) number(b ci.Build) (n int64, err error) {
 		first = b.Number
 		next = "CASE WHEN counters.last < excluded.last THEN excluded.last ELSE counters.last END"
 	}
-	gone, err := t.row([]any{new(int64)}, "SELECT deleted FROM counters WHERE project = $1 AND deleted <> 0", b.Project)
-	if err != nil {
-		return 0, err
+	// What was deleted stays as it is: no row comes back.
+	before := t.writes
+	found, err := t.returning([]any{&n}, `INSERT INTO counters (project, last, deleted) VALUES ($1, $2, 0)
+		ON CONFLICT (project) DO UPDATE SET last = `+next+` WHERE counters.deleted = 0 RETURNING last`, b.Project, first)
+	if err == nil && !found {
+		t.writes = before
+		err = fmt.Errorf("the project was deleted: %w", ci.ErrNotFound)
 	}
-	if gone {
-		return 0, fmt.Errorf("the project was deleted: %w", ci.ErrNotFound)
-	}
-	_, err = t.returning([]any{&n}, `INSERT INTO counters (project, last, deleted) VALUES ($1, $2, 0)
-		ON CONFLICT (project) DO UPDATE SET last = `+next+` RETURNING last`, b.Project, first)
 	if b.Number > 0 {
 		n = b.Number
 	}

@@ -33,6 +33,7 @@ type DB struct {
 	reads   *sql.DB
 	writer  *writer
 	stmts   statements
+	decoded decodedRecords
 
 	queueMu sync.RWMutex // held to read while something is put into the queue
 	closed  bool

@@ -112,3 +112,20 @@ func TestReplicasShareABuild(t *testing.T) {
 		t.Errorf("got %s with %d events, %v", b.Status, len(events), err)
 	}
 }
+
+// One that only reads hears of what another process commits, without asking.
+func TestChangedHearsOtherProcesses(t *testing.T) {
+	t.Parallel()
+	dbs := replicas(t, postgresURL(t))
+	for n := range 5 {
+		changed := dbs[1].Changed()
+		if err := dbs[0].Append(t.Context(), storetest.Queued(ci.BuildID(fmt.Sprint("b", n)))); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+		case <-time.After(time.Minute):
+			t.Fatal("nothing was heard")
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -56,16 +57,13 @@ func (db *DB) Builds(ctx context.Context, f Filter) (page []ci.Build, next strin
 		if more = len(page) == limit; more {
 			return nil
 		}
-		var record []byte
-		var b ci.Build
+		var record sql.RawBytes
 		if err := r.Scan(&queued, &row, &record); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(record, &b); err != nil {
-			return fmt.Errorf("record of a build: %w", err)
-		}
+		b, err := db.decoded.build(record)
 		page = append(page, b)
-		return nil
+		return err
 	}, q.text(limit+1), q.args...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list builds: %w", err)
@@ -74,6 +72,36 @@ func (db *DB) Builds(ctx context.Context, f Filter) (page []ci.Build, next strin
 		next = writeCursor(queued, row, q.shape)
 	}
 	return page, next, nil
+}
+
+// decodedRecords remembers what records say, by their text: reading JSON is most
+// of the work of a list, and lists mostly show the same newest builds. A listed
+// build has nothing in it that could be changed through a copy.
+type decodedRecords struct {
+	mu    sync.Mutex
+	known map[string]ci.Build
+}
+
+// maxDecoded is a few MB at most.
+const maxDecoded = 1024
+
+func (d *decodedRecords) build(record []byte) (ci.Build, error) {
+	d.mu.Lock()
+	b, ok := d.known[string(record)]
+	d.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	if err := json.Unmarshal(record, &b); err != nil {
+		return b, fmt.Errorf("record of a build: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) >= maxDecoded {
+		d.known = make(map[string]ci.Build, maxDecoded)
+	}
+	d.known[string(record)] = b
+	return b, nil
 }
 
 func pageSize(limit int) (int, error) {

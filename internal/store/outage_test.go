@@ -66,7 +66,10 @@ func through(t *testing.T, databaseURL string) (*wire, string) {
 }
 
 func (w *wire) carry(client net.Conn) {
-	server, err := net.Dial("tcp", w.server)
+	w.mu.Lock()
+	address := w.server
+	w.mu.Unlock()
+	server, err := net.Dial("tcp", address)
 	if err != nil {
 		_ = client.Close()
 		return

@@ -27,7 +27,7 @@ func properties(t *testing.T, s Store) {
 			}
 			refused := len(stored) == 0 && events[0].Type != ci.EventBuildQueued
 			for _, e := range events {
-				if !refused && next.Apply(e) != nil {
+				if !refused && next.Apply(read(e)) != nil {
 					refused = true
 				}
 			}
@@ -55,11 +55,17 @@ func properties(t *testing.T, s Store) {
 // copyOf folds anew, as Apply writes into what it has.
 func copyOf(events []ci.Event) (b ci.Build, err error) {
 	for _, e := range events {
-		if err := b.Apply(e); err != nil {
+		if err := b.Apply(read(e)); err != nil {
 			return b, err
 		}
 	}
 	return b, nil
+}
+
+// read is the event as it comes from a disk: Apply takes a new event's slices as
+// they are and writes into them, which the store must not see.
+func read(e ci.Event) ci.Event {
+	return ci.Event{Seq: e.Seq, Time: e.Time, Type: e.Type, Build: e.Build, Job: e.Job, Step: e.Step, Status: e.Status, Data: e.Data}
 }
 
 func drawEvent(t *rapid.T, id ci.BuildID) ci.Event {
