@@ -190,10 +190,13 @@ type Stamped struct {
 }
 
 // Events reads events of all builds in the order in which they were committed,
-// from behind the cursor after (0 = from the first), at most limit. Cursors have
-// gaps, but an event never appears behind a reader's back with a smaller one.
+// from behind the cursor after (0 = from the first), at most limit, and 1,000
+// where that is not said. Cursors have gaps, but an event never appears behind a reader's back with a smaller one.
 // Those of deleted builds are gone.
 func (db *DB) Events(ctx context.Context, after int64, limit int) ([]Stamped, error) {
+	if limit <= 0 {
+		limit = maxPage
+	}
 	var list []Stamped
 	err := db.query(ctx, func(r *sql.Rows) error {
 		var s Stamped

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -167,6 +170,66 @@ func TestConnectionLostDuringCommit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Connections that go at any moment, of writers and of whoever listens, cost time
+// and nothing else: all is stored once, and each reader gets all of it.
+func TestConnectionsLostAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	direct := postgresURL(t)
+	w, u := through(t, direct)
+	db, reader := openURL(t, u), openURL(t, direct)
+	const writers, builds = 4, 15
+	var wg sync.WaitGroup
+	for c := range writers {
+		wg.Go(func() {
+			for n := range builds {
+				id := ci.BuildID(fmt.Sprintf("b%d-%d", c, n))
+				_, made, err := db.Create(t.Context(), ci.Build{ID: id, Project: "p"}, string(id))
+				if err == nil && n%3 == c%3 {
+					w.cutAll()
+				}
+				if err == nil {
+					err = db.Append(t.Context(), storetest.Started(id))
+				}
+				if err != nil || !made {
+					t.Errorf("build %s: made %v, %v", id, made, err)
+				}
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := follow(ctx, reader, 2*writers*builds); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	numbers := map[int64]bool{}
+	page, _, err := reader.Builds(t.Context(), store.Filter{Limit: 1000})
+	for _, b := range page {
+		_, events, err := reader.Load(t.Context(), b.ID)
+		if err != nil || len(events) != 2 {
+			t.Errorf("build %s has %d events, %v; want 2", b.ID, len(events), err)
+		}
+	}
+	for n := range int64(writers * builds) {
+		if _, err := reader.BuildByNumber(t.Context(), "p", n+1); err == nil {
+			numbers[n+1] = true
+		}
+	}
+	if err != nil || len(page) != writers*builds || len(numbers) != writers*builds {
+		t.Errorf("%d builds with %d numbers, %v; want %d", len(page), len(numbers), err, writers*builds)
+	}
+}
+
+// cutAll closes every connection there is.
+func (w *wire) cutAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+	w.conns = nil
 }
 
 // A server that comes back is waited for; one that does not is an error that
