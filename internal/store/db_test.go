@@ -1,16 +1,19 @@
 package store_test
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/store"
 	"github.com/sluice-ci/sluice/internal/store/storetest"
 )
@@ -94,4 +97,30 @@ func TestConformance(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) storetest.Store { return openURL(t, postgresURL(t)) })
 	})
+	t.Run("replicas", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Store { return &turns{dbs: replicas(t, postgresURL(t))} })
+	})
+}
+
+// turns asks several processes' stores in turn: whatever one of them remembers of
+// a build, another may have changed.
+type turns struct {
+	dbs  []*store.DB
+	next atomic.Int64
+}
+
+func (s *turns) db() *store.DB { return s.dbs[int(s.next.Add(1))%len(s.dbs)] }
+
+func (s *turns) Create(ctx context.Context, b ci.Build, key string) (ci.Build, bool, error) {
+	return s.db().Create(ctx, b, key)
+}
+
+func (s *turns) Append(ctx context.Context, events ...ci.Event) error {
+	return s.db().Append(ctx, events...)
+}
+
+func (s *turns) Open(ctx context.Context) ([]ci.Build, error) { return s.db().Open(ctx) }
+
+func (s *turns) Load(ctx context.Context, id ci.BuildID) (ci.Build, []ci.Event, error) {
+	return s.db().Load(ctx, id)
 }

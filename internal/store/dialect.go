@@ -9,7 +9,6 @@ import (
 // dialect is what differs between the two databases. All other SQL is written
 // once, in what both understand.
 type dialect interface {
-	name() string
 	// open makes the pool of readers, and a pool from which the writer takes its one connection.
 	open(ctx context.Context) (readers, writer *sql.DB, err error)
 	types() *strings.Replacer // of column types in migrations

@@ -38,6 +38,7 @@ func (db *DB) Append(ctx context.Context, events ...ci.Event) error {
 }
 
 func (t *tx) append(id ci.BuildID, events []ci.Event) error {
+	remembered := t.w.folds[id] != nil
 	f, err := t.fold(id)
 	if err != nil {
 		return err
@@ -49,6 +50,10 @@ func (t *tx) append(id ci.BuildID, events []ci.Event) error {
 	numbered, summary, err := f.check(id, events)
 	if err != nil {
 		delete(t.w.folds, id) // some of the events may have been applied
+		if remembered {
+			// Another process may have taken the build on: what is stored decides.
+			return t.append(id, events)
+		}
 		return err
 	}
 	switch {

@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,8 @@ type wire struct {
 	cut   string // "before", "after" or "" = not
 	cuts  int
 	conns []net.Conn
+
+	refused chan struct{} // one when nobody was there
 }
 
 // through gives the URL of the database by way of a wire.
@@ -44,7 +48,7 @@ func through(t *testing.T, databaseURL string) (*wire, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{listener: l, server: u.Host}
+	w := &wire{listener: l, server: u.Host, refused: make(chan struct{}, 1)}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -75,6 +79,10 @@ func (w *wire) carry(client net.Conn) {
 	server, err := net.Dial("tcp", address)
 	if err != nil {
 		_ = client.Close()
+		select {
+		case w.refused <- struct{}{}:
+		default:
+		}
 		return
 	}
 	w.mu.Lock()
@@ -222,6 +230,49 @@ func TestConnectionsLostAtAnyMoment(t *testing.T) {
 	}
 }
 
+// Whoever only reads is told what it is, whenever the connection goes.
+func TestReadsSayThatTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	w, u := through(t, postgresURL(t))
+	db := openURL(t, u)
+	if err := db.Append(t.Context(), storetest.Queued("b")); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var reading sync.WaitGroup
+	var good, bad atomic.Int64
+	for range 4 {
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, _, err := db.Load(t.Context(), "b")
+				switch {
+				case err == nil:
+					good.Add(1)
+				case errors.Is(err, ci.ErrUnavailable):
+					bad.Add(1)
+				default:
+					t.Errorf("got %v, want ErrUnavailable", err)
+					return
+				}
+			}
+		})
+	}
+	for n := int64(0); n < 50; n++ {
+		for before := good.Load(); good.Load() == before && !t.Failed(); {
+			runtime.Gosched()
+		}
+		w.cutAll()
+	}
+	close(stop)
+	reading.Wait()
+	t.Logf("%d reads, %d told that it is away", good.Load(), bad.Load())
+}
+
 // cutAll closes every connection there is.
 func (w *wire) cutAll() {
 	w.mu.Lock()
@@ -238,28 +289,37 @@ func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	w, u := through(t, postgresURL(t))
 	db := openWith(t, u, store.Options{Patience: 1})
+	patient := openURL(t, u)
 	if err := db.Append(t.Context(), storetest.Queued("b")); err != nil {
 		t.Fatal(err)
 	}
-	server := w.server
-	w.mu.Lock()
-	w.server = "127.0.0.1:1" // nobody is there
-	for _, c := range w.conns {
-		_ = c.Close()
-	}
-	w.mu.Unlock()
+	server := w.move("127.0.0.1:1") // nobody is there
+	w.cutAll()
 	if err := db.Append(t.Context(), storetest.Started("b")); !errors.Is(err, ci.ErrUnavailable) {
 		t.Errorf("append: got %v, want ErrUnavailable", err)
 	}
 	if _, _, err := db.Load(t.Context(), "b"); !errors.Is(err, ci.ErrUnavailable) {
 		t.Errorf("load: got %v, want ErrUnavailable", err)
 	}
-	w.mu.Lock()
-	w.server = server
-	w.mu.Unlock()
+	answer := make(chan error)
+	go func() { answer <- patient.Append(t.Context(), storetest.Queued("c")) }()
+	for range 3 {
+		<-w.refused
+	}
+	w.move(server)
+	if err := <-answer; err != nil {
+		t.Errorf("append by one that waits: %v", err)
+	}
 	if err := db.Append(t.Context(), storetest.Started("b")); err != nil {
 		t.Errorf("append when it is there again: %v", err)
 	}
+}
+
+func (w *wire) move(server string) (before string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before, w.server = w.server, server
+	return before
 }
 
 // A full disk refuses whole transitions, and only for as long as it is full.

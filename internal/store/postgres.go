@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -63,7 +65,6 @@ func newPostgres(ctx context.Context, url string) (*postgresDB, error) {
 }
 
 func (p *postgresDB) close() error   { return nil }
-func (p *postgresDB) name() string   { return "postgres" }
 func (p *postgresDB) prepares() bool { return false } // pgx keeps them itself
 
 func (p *postgresDB) begin() string {
@@ -98,7 +99,9 @@ func (p *postgresDB) kind(err error) errorKind {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
 		var connect *pgconn.ConnectError
-		if errors.As(err, &connect) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err) {
+		var network net.Error
+		if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
+			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 			return errorGone
 		}
 		return errorOther

@@ -82,7 +82,6 @@ func (s *sqliteDB) take() error {
 
 func (s *sqliteDB) close() error { return s.lock.Close() }
 
-func (s *sqliteDB) name() string   { return "sqlite" }
 func (s *sqliteDB) clock() string  { return "0" }
 func (s *sqliteDB) prepares() bool { return true }
 
