@@ -1,0 +1,162 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/logs"
+	"github.com/sluice-ci/sluice/internal/store"
+)
+
+// Config is what the front desk works with. Engine, Store, Logs and Output are
+// needed; the rest has a use for its zero value.
+type Config struct {
+	Engine *engine.Engine
+	Store  *store.DB
+	Logs   *logs.Store
+	Blobs  ci.Blobs              // of artifacts that have a key; nil = none have
+	Output func(ci.JobID) string // the directory that the runner was given for the job
+	// Discard removes what of a deleted build lies outside the store: logs, artifacts.
+	Discard func(context.Context, ci.BuildID) error
+	// Audit is told of every change, once it was made.
+	Audit func(context.Context, AuditEntry) error
+	Now   func() time.Time // nil = time.Now
+}
+
+// AuditEntry says who changed what.
+type AuditEntry struct {
+	Time    time.Time
+	User    string
+	Verb    string // "project.create"
+	Project string
+	Build   ci.BuildID
+	Detail  string
+}
+
+// App is the front desk. Its methods are safe from several goroutines. Each
+// takes the user from the context and answers with the sentinels of ci;
+// ci.ErrInvalid comes as Invalid where fields can be named.
+type App struct {
+	cfg Config
+}
+
+// New makes the front desk.
+func New(c Config) *App {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Audit == nil {
+		c.Audit = func(context.Context, AuditEntry) error { return nil }
+	}
+	if c.Discard == nil {
+		c.Discard = func(context.Context, ci.BuildID) error { return nil }
+	}
+	return &App{cfg: c}
+}
+
+// Ready says whether requests can be served: an error says why not.
+func (a *App) Ready(ctx context.Context) error {
+	_, _, err := a.cfg.Store.Projects(ctx, "", "", 1)
+	return err
+}
+
+// verb is a kind of operation.
+type verb string
+
+// The verbs, as they stand in the audit.
+const (
+	viewProject   verb = "project.view"
+	createProject verb = "project.create"
+	updateProject verb = "project.update"
+	deleteProject verb = "project.delete"
+	viewBuild     verb = "build.view"
+	startBuild    verb = "build.start"
+	stopBuild     verb = "build.stop"
+	retryBuild    verb = "build.retry"
+	deleteBuild   verb = "build.delete"
+)
+
+// least is the table of permissions: the role from which on a verb is allowed.
+func least(v verb) ci.Role {
+	switch v {
+	case viewProject, viewBuild:
+		return ci.RoleViewer
+	case startBuild, stopBuild, retryBuild:
+		return ci.RoleBuilder
+	case createProject, updateProject, deleteProject, deleteBuild:
+		return ci.RoleMaintainer
+	}
+	return ci.RoleAdmin
+}
+
+// can says whether a role may do what the verb says.
+func can(r ci.Role, v verb) bool { return r.Known() && r.AtLeast(least(v)) }
+
+// roleIn is the role that the user has in a project: the one given to him there,
+// else, unless the project is private, that of the whole server. Admins of the
+// server are admins everywhere.
+func roleIn(u ci.User, p ci.Project) ci.Role {
+	if u.Only != nil && !slices.Contains(u.Only, p.Name) {
+		return ci.RoleNone
+	}
+	own, given := u.Projects[p.Name]
+	switch {
+	case u.Role == ci.RoleAdmin:
+		return u.Role
+	case given:
+		return own
+	case p.Private:
+		return ci.RoleNone
+	}
+	return u.Role
+}
+
+func asking(ctx context.Context) (ci.User, error) {
+	u, ok := ci.UserFrom(ctx)
+	if !ok {
+		return u, fmt.Errorf("nobody is logged in: give a token: %w", ci.ErrDenied)
+	}
+	return u, nil
+}
+
+// enter finds a project for what the verb says. A project that the user may not
+// see is not found, in the same words as one that is not there.
+func (a *App) enter(ctx context.Context, v verb, name string) (ci.Project, ci.User, error) {
+	u, err := asking(ctx)
+	if err != nil {
+		return ci.Project{}, u, err
+	}
+	p, err := a.cfg.Store.Project(ctx, name)
+	if err != nil {
+		return ci.Project{}, u, err
+	}
+	role := roleIn(u, p)
+	if !can(role, viewProject) {
+		return ci.Project{}, u, fmt.Errorf("project %q: %w", name, ci.ErrNotFound)
+	}
+	if !can(role, v) {
+		return ci.Project{}, u, refused(role, v, fmt.Sprintf("project %q", name))
+	}
+	return p, u, nil
+}
+
+func refused(have ci.Role, v verb, where string) error {
+	if have == ci.RoleNone {
+		return fmt.Errorf("%s: %s takes the role %s, and you have none; ask an administrator for it: %w", where, v, least(v), ci.ErrDenied)
+	}
+	return fmt.Errorf("%s: %s takes the role %s, and yours is %s; ask an administrator for it: %w", where, v, least(v), have, ci.ErrDenied)
+}
+
+// changed tells the audit. The change stands, so that an audit that cannot be
+// written is an error of its own.
+func (a *App) changed(ctx context.Context, u ci.User, v verb, project string, build ci.BuildID, detail string) error {
+	err := a.cfg.Audit(context.WithoutCancel(ctx), AuditEntry{Time: a.cfg.Now(), User: u.Name, Verb: string(v), Project: project, Build: build, Detail: detail})
+	if err != nil {
+		return fmt.Errorf("%s was done, but could not be written into the audit log: %w", v, err)
+	}
+	return nil
+}

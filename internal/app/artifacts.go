@@ -1,0 +1,171 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// JobArtifact is an artifact of a job. Open is its name for OpenArtifact: of a
+// folder, each of Entries is to be put behind it.
+type JobArtifact struct {
+	Job string `json:"job"`
+	ci.Artifact
+	Open    string  `json:"open"`
+	Entries []Entry `json:"entries,omitempty"` // of a folder; not all when there are very many
+}
+
+// Entry is a file of an artifact that is a folder.
+type Entry struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// mostEntries is how many files of a folder are listed.
+const mostEntries = 10_000
+
+// Artifacts lists the artifacts of a build, each with a path that begins with
+// the name of its job.
+func (a *App) Artifacts(ctx context.Context, project string, number int64) ([]JobArtifact, error) {
+	b, err := a.load(ctx, project, number)
+	if err != nil {
+		return nil, err
+	}
+	list := []JobArtifact{}
+	for _, j := range b.Jobs {
+		for _, art := range j.Artifacts {
+			item := JobArtifact{Job: jobName(j.ID), Artifact: art, Open: openPath(j.ID, art)}
+			if art.Format == "folder" && art.Blob == "" {
+				if item.Entries, err = a.entries(j.ID, art); err != nil {
+					return nil, err
+				}
+			}
+			list = append(list, item)
+		}
+	}
+	return list, nil
+}
+
+func openPath(job ci.JobID, a ci.Artifact) string {
+	return jobName(job) + "/" + strings.TrimPrefix(a.Path, "artifacts/")
+}
+
+// entries lists the files of a folder that is still there.
+func (a *App) entries(job ci.JobID, art ci.Artifact) (list []Entry, err error) {
+	root, err := os.OpenRoot(a.cfg.Output(job))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), path.Clean(art.Path), func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		list = append(list, Entry{strings.TrimPrefix(name, path.Clean(art.Path)+"/"), info.Size()})
+		if len(list) == mostEntries {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+	}
+	return list, nil
+}
+
+// File is an opened artifact, or a file of one that is a folder.
+type File struct {
+	io.ReadCloser
+	Name string
+	Size int64
+	Time time.Time
+}
+
+// OpenArtifact opens an artifact by the path that Artifacts gives it.
+func (a *App) OpenArtifact(ctx context.Context, project string, number int64, name string) (*File, error) {
+	b, err := a.load(ctx, project, number)
+	if err != nil {
+		return nil, err
+	}
+	missing := fmt.Errorf("artifact %.200q of build %s/%d: %w: list the artifacts of the build for their paths", name, project, number, ci.ErrNotFound)
+	if !filepath.IsLocal(name) || path.Clean(name) != name || strings.ContainsAny(name, "\x00\\") {
+		return nil, missing
+	}
+	for _, j := range b.Jobs {
+		i := slices.IndexFunc(j.Artifacts, func(art ci.Artifact) bool {
+			at := openPath(j.ID, art)
+			return at == name || art.Format == "folder" && strings.HasPrefix(name, at+"/")
+		})
+		if i < 0 {
+			continue
+		}
+		art := j.Artifacts[i]
+		inside := strings.TrimPrefix(name, openPath(j.ID, art))
+		f, err := a.open(ctx, j.ID, art, inside)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ci.ErrNotFound) {
+			return nil, missing
+		}
+		if err != nil {
+			return nil, fmt.Errorf("artifact %q of build %s/%d: %w", name, project, number, err)
+		}
+		return f, nil
+	}
+	return nil, missing
+}
+
+// open opens an artifact, or, with inside, a file of it.
+func (a *App) open(ctx context.Context, job ci.JobID, art ci.Artifact, inside string) (*File, error) {
+	if art.Blob != "" {
+		if a.cfg.Blobs == nil || inside != "" {
+			return nil, ci.ErrNotFound
+		}
+		r, info, err := a.cfg.Blobs.Open(ctx, art.Blob, 0)
+		if err != nil {
+			return nil, err
+		}
+		return &File{r, path.Base(art.Path), info.Size, info.Time}, nil
+	}
+	root, err := os.OpenRoot(a.cfg.Output(job))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	// Not to wait for the other end of a pipe that somebody put there.
+	f, err := root.OpenFile(filepath.FromSlash(art.Path+inside), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = ci.ErrNotFound
+		if info.IsDir() {
+			err = fmt.Errorf("it is a folder: open its files, which the list of artifacts names: %w", ci.ErrInvalid)
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &File{f, path.Base(art.Path + inside), info.Size(), info.ModTime()}, nil
+}

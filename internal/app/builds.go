@@ -1,0 +1,356 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/store"
+)
+
+const usualPage = 50
+
+// BuildInfo is a build as it now stands.
+type BuildInfo struct {
+	ci.Build
+	Waits string `json:"waits,omitempty"` // why it has not begun; "" = it has, or nothing keeps it
+}
+
+// Start asks for a build of a project. What it leaves open is the project's.
+type Start struct {
+	Key       string // the same key finds the build that it first started
+	Ref       string // branch, tag or commit
+	File      string
+	Inline    string
+	Batch     *bool
+	Variables []ci.Variable // merged by name over the project's
+	Runtime   ci.Runtime    // field by field over the project's
+	Limits    ci.Limits     // the same
+}
+
+// StartBuild starts a build; it is stored when this returns. made is false when
+// one was started with the same key before: that one is the answer.
+func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildInfo, made bool, err error) {
+	p, u, err := a.enter(ctx, startBuild, project)
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	if err := s.check(); err != nil {
+		return BuildInfo{}, false, err
+	}
+	rec, made, err := a.cfg.Engine.Enqueue(ctx, s.request(p, u))
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	if made {
+		err = a.changed(ctx, u, startBuild, project, rec.ID, fmt.Sprintf("build %d", rec.Number))
+	}
+	return BuildInfo{Build: rec, Waits: a.cfg.Engine.Waits(rec.ID)}, made, err
+}
+
+func (s *Start) check() error {
+	in := &Invalid{}
+	in.text("key", s.Key, maxTagValue)
+	in.ref("ref", s.Ref)
+	in.file("file", s.File)
+	in.text("inline", s.Inline, maxInline)
+	in.variables("variables", s.Variables)
+	in.runtime("runtime", s.Runtime)
+	in.limits(s.Limits)
+	if s.Limits.Builds != 0 {
+		in.add("limits.builds", "holds for the whole project: set it there")
+	}
+	return in.err()
+}
+
+// request puts the overrides over the project.
+func (s *Start) request(p ci.Project, u ci.User) engine.Request {
+	r := engine.Request{
+		Key: keyOf("start", s.Key), Project: p.Name, Source: p.Source, Initiator: u.Name, File: p.File, Inline: p.Inline, Batch: p.Batch,
+		Variables: mergeVariables(p.Variables, s.Variables), Runtime: mergeRuntime(p.Runtime, s.Runtime), Limits: p.Limits,
+	}
+	if s.Ref != "" {
+		r.Source.Version = s.Ref
+	}
+	if s.File != "" {
+		r.File, r.Inline = s.File, ""
+	}
+	if s.Inline != "" {
+		r.Inline = s.Inline
+	}
+	if s.Batch != nil {
+		r.Batch = *s.Batch
+	}
+	if s.Limits.Timeout != 0 {
+		r.Limits.Timeout = s.Limits.Timeout
+	}
+	if s.Limits.Queue != 0 {
+		r.Limits.Queue = s.Limits.Queue
+	}
+	if s.Limits.Jobs != 0 {
+		r.Limits.Jobs = s.Limits.Jobs
+	}
+	return r
+}
+
+// keyOf keeps apart the keys of different operations, and those of users from
+// those that triggers make.
+func keyOf(what, key string) string {
+	if key == "" {
+		return ""
+	}
+	return what + " by a user: " + key
+}
+
+func mergeVariables(project, build []ci.Variable) []ci.Variable {
+	merged := append([]ci.Variable(nil), project...)
+	at := map[string]int{}
+	for i, v := range merged {
+		at[v.Name] = i
+	}
+	for _, v := range build {
+		if i, ok := at[v.Name]; ok {
+			merged[i] = v
+		} else {
+			merged = append(merged, v)
+		}
+	}
+	return merged
+}
+
+func mergeRuntime(project, build ci.Runtime) ci.Runtime {
+	r := project
+	if build.Image != "" || build.Dockerfile != "" { // each of them says what the image is
+		r.Image, r.Dockerfile = build.Image, build.Dockerfile
+	}
+	set(&r.Executor, build.Executor)
+	set(&r.Type, build.Type)
+	set(&r.Isolation, build.Isolation)
+	set(&r.Network, build.Network)
+	if build.Size != "" { // a size stands for both
+		r.Size, r.CPUs, r.Memory = build.Size, 0, 0
+	}
+	set(&r.CPUs, build.CPUs)
+	set(&r.Memory, build.Memory)
+	set(&r.Processes, build.Processes)
+	r.Privileged = r.Privileged || build.Privileged
+	return r
+}
+
+func set[T comparable](to *T, v T) {
+	var zero T
+	if v != zero {
+		*to = v
+	}
+}
+
+// Filter chooses builds; zero values choose all.
+type Filter struct {
+	Project   string
+	Status    []ci.Status
+	Ref       string
+	Commit    string
+	Initiator string
+	Since     time.Time
+	Until     time.Time
+	Page
+}
+
+// Builds lists builds that the user may see, the newest first, without their
+// steps. next is "" at the end. A page may be shorter than its limit before the end.
+func (a *App) Builds(ctx context.Context, f Filter) (page []ci.Build, next string, err error) {
+	u, err := asking(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.Project != "" {
+		if _, _, err := a.enter(ctx, viewBuild, f.Project); err != nil {
+			return nil, "", err
+		}
+	} else if len(u.Only) == 1 {
+		f.Project = u.Only[0]
+	}
+	page, next, err = a.cfg.Store.Builds(ctx, store.Filter{
+		Project: f.Project, Status: f.Status, Ref: f.Ref, Commit: f.Commit, Initiator: f.Initiator,
+		Since: f.Since, Until: f.Until, Limit: f.Limit, Cursor: f.After,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	page, err = a.visible(ctx, u, page)
+	return page, next, err
+}
+
+// visible leaves out the builds of projects that the user may not see.
+func (a *App) visible(ctx context.Context, u ci.User, builds []ci.Build) ([]ci.Build, error) {
+	seen := map[string]bool{}
+	kept := builds[:0]
+	for _, b := range builds {
+		ok, known := seen[b.Project]
+		if !known {
+			p, err := a.cfg.Store.Project(ctx, b.Project)
+			if err != nil && !errors.Is(err, ci.ErrNotFound) {
+				return nil, err
+			}
+			ok = err == nil && can(roleIn(u, p), viewBuild)
+			seen[b.Project] = ok
+		}
+		if ok {
+			kept = append(kept, b)
+		}
+	}
+	return kept, nil
+}
+
+// find is enter, for a build of the project.
+func (a *App) find(ctx context.Context, v verb, project string, number int64) (ci.BuildID, ci.User, error) {
+	_, u, err := a.enter(ctx, v, project)
+	if err != nil {
+		return "", u, err
+	}
+	id, err := a.cfg.Store.BuildByNumber(ctx, project, number)
+	return id, u, err
+}
+
+func (a *App) load(ctx context.Context, project string, number int64) (ci.Build, error) {
+	id, _, err := a.find(ctx, viewBuild, project, number)
+	if err != nil {
+		return ci.Build{}, err
+	}
+	return a.cfg.Engine.Build(ctx, id)
+}
+
+// Build shows a build with all its jobs and steps.
+func (a *App) Build(ctx context.Context, project string, number int64) (BuildInfo, error) {
+	b, err := a.load(ctx, project, number)
+	if err != nil || b.Status.Done() {
+		return BuildInfo{Build: b}, err
+	}
+	return BuildInfo{Build: b, Waits: a.cfg.Engine.Waits(b.ID)}, nil
+}
+
+// StopBuild asks a build to stop, and answers with how it then stands. Stopping
+// one that is done changes nothing.
+func (a *App) StopBuild(ctx context.Context, project string, number int64) (BuildInfo, error) {
+	id, u, err := a.find(ctx, stopBuild, project, number)
+	if err != nil {
+		return BuildInfo{}, err
+	}
+	b, err := a.cfg.Engine.Build(ctx, id)
+	if err != nil {
+		return BuildInfo{}, err
+	}
+	if !b.Status.Done() && b.Cancel == "" {
+		if err := a.cfg.Engine.Cancel(ctx, id, ci.ErrCanceled); err != nil {
+			return BuildInfo{}, err
+		}
+		if err := a.changed(ctx, u, stopBuild, project, id, fmt.Sprintf("build %d", number)); err != nil {
+			return BuildInfo{}, err
+		}
+		if b, err = a.cfg.Engine.Build(ctx, id); err != nil {
+			return BuildInfo{}, err
+		}
+	}
+	return BuildInfo{Build: b}, nil
+}
+
+// RetryBuild starts a new build of the commit that an earlier one built, with its
+// parameters. One that still runs is ci.ErrConflict. key is as in Start.
+func (a *App) RetryBuild(ctx context.Context, project string, number int64, key string) (b BuildInfo, made bool, err error) {
+	id, u, err := a.find(ctx, retryBuild, project, number)
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	in := &Invalid{}
+	if in.text("key", key, maxTagValue); in.err() != nil {
+		return BuildInfo{}, false, in
+	}
+	old, err := a.cfg.Engine.Build(ctx, id)
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	if !old.Status.Done() {
+		return BuildInfo{}, false, fmt.Errorf("build %s/%d is %s: wait for its end, or stop it, before it is done again: %w", project, number, old.Status, ci.ErrConflict)
+	}
+	rec, made, err := a.cfg.Engine.Enqueue(ctx, engine.Request{
+		Key: keyOf("retry "+string(old.ID), key), Project: project, Source: pinned(old), Initiator: u.Name, File: old.File, Inline: old.Inline, Batch: old.Batch,
+		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID,
+	})
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	if made {
+		err = a.changed(ctx, u, retryBuild, project, rec.ID, fmt.Sprintf("build %d, of %d", rec.Number, number))
+	}
+	return BuildInfo{Build: rec, Waits: a.cfg.Engine.Waits(rec.ID)}, made, err
+}
+
+// pinned is the source of a build at the commit that it was resolved to.
+func pinned(b ci.Build) ci.Source {
+	s := b.Source
+	switch {
+	case s.Type != "git" || b.Commit.Hash == "":
+	case strings.HasPrefix(b.Commit.Ref, "refs/"):
+		s.Version = b.Commit.Ref + "^{" + b.Commit.Hash + "}"
+	default:
+		s.Version = b.Commit.Hash
+	}
+	return s
+}
+
+// DeleteBuild removes a build that is done, with its logs and artifacts.
+func (a *App) DeleteBuild(ctx context.Context, project string, number int64) error {
+	id, u, err := a.find(ctx, deleteBuild, project, number)
+	if err != nil {
+		return err
+	}
+	if err := a.cfg.Store.DeleteBuild(ctx, id); err != nil {
+		return err
+	}
+	return errors.Join(a.changed(ctx, u, deleteBuild, project, id, fmt.Sprintf("build %d", number)),
+		a.cfg.Discard(context.WithoutCancel(ctx), id))
+}
+
+// stopAll stops what of a project is not done, and waits for it to be.
+func (a *App) stopAll(ctx context.Context, project string) error {
+	open, err := a.list(ctx, store.Filter{Project: project, Status: []ci.Status{ci.Queued, ci.Running, ci.Waiting}})
+	if err != nil {
+		return err
+	}
+	for _, id := range open {
+		if err := a.cfg.Engine.Cancel(ctx, id, ci.ErrCanceled); err != nil {
+			return err
+		}
+	}
+	for _, id := range open {
+		if err := a.cfg.Engine.Follow(ctx, id, 1, func(ci.Event) bool { return true }); err != nil && !errors.Is(err, ci.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) allBuilds(ctx context.Context, project string) ([]ci.BuildID, error) {
+	return a.list(ctx, store.Filter{Project: project})
+}
+
+// list reads all pages of a listing.
+func (a *App) list(ctx context.Context, f store.Filter) (ids []ci.BuildID, err error) {
+	f.Limit = 1000
+	for {
+		page, next, err := a.cfg.Store.Builds(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range page {
+			ids = append(ids, b.ID)
+		}
+		if f.Cursor = next; next == "" {
+			return ids, nil
+		}
+	}
+}
