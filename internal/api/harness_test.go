@@ -285,3 +285,5 @@ func (w *world) raw(method, path, token, body string, header ...string) (int, ht
 	}
 	return resp.StatusCode, resp.Header, string(text)
 }
+
+func viewer() ci.User { return ci.User{Name: "viewer", Role: ci.RoleViewer} }

@@ -123,7 +123,7 @@ func (a *App) OpenArtifact(ctx context.Context, project string, number int64, na
 		art := j.Artifacts[i]
 		inside := strings.TrimPrefix(name, openPath(j.ID, art))
 		f, err := a.open(ctx, j.ID, art, inside)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ci.ErrNotFound) {
+		if absent(err) {
 			return nil, missing
 		}
 		if err != nil {
@@ -132,6 +132,21 @@ func (a *App) OpenArtifact(ctx context.Context, project string, number int64, na
 		return f, nil
 	}
 	return nil, missing
+}
+
+// absent says whether a name leads nowhere: to nothing, through what is no
+// folder, or out of the artifact, which os.Root refuses with an error of its own.
+func absent(err error) bool {
+	var path *fs.PathError
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		switch number {
+		case syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.ENXIO, syscall.EINVAL:
+			return true
+		}
+		return false
+	}
+	return errors.As(err, &path) || errors.Is(err, ci.ErrNotFound)
 }
 
 // open opens an artifact, or, with inside, a file of it.

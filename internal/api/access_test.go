@@ -1,0 +1,266 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sluice-ci/sluice/client"
+	"github.com/sluice-ci/sluice/internal/api"
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// whole leaves something of each kind behind: output, an artifact, a report.
+const whole = `
+phases:
+  build:
+    commands:
+      - echo hello
+      - write out.txt some bytes
+      - write r.xml '<testsuite name="s"><testcase classname="c" name="t" time="0.1"/></testsuite>'
+artifacts: {files: [out.txt], name: results}
+reports: {unit: {files: [r.xml], file-format: JUNITXML}}
+`
+
+// access is one operation of the table: who may do it, and what he then gets.
+type access struct {
+	least ci.Role
+	ok    int
+	where string // "" = in a project, "server" = makes something beside projects, "list" = lists what one may see
+	body  string
+	spoil bool // it changes what others would need
+	path  string
+}
+
+// table has a row for each operation. One without a row fails the test.
+var table = map[string]access{
+	"listProjects":  {least: ci.RoleNone, ok: 200, where: "list"},
+	"createProject": {least: ci.RoleMaintainer, ok: 201, where: "server", body: `{"name":"%s","source":{"type":"git","location":"https://example.com/x.git"}}`},
+	"getProject":    {least: ci.RoleViewer, ok: 200},
+	"updateProject": {least: ci.RoleMaintainer, ok: 200, spoil: true, body: `{"source":{"type":"git","location":"https://example.com/x.git"}}`},
+	"deleteProject": {least: ci.RoleMaintainer, ok: 204, spoil: true},
+	"listAllBuilds": {least: ci.RoleNone, ok: 200, where: "list"},
+	"listBuilds":    {least: ci.RoleViewer, ok: 200},
+	"startBuild":    {least: ci.RoleBuilder, ok: 201, spoil: true},
+	"getBuild":      {least: ci.RoleViewer, ok: 200},
+	"stopBuild":     {least: ci.RoleBuilder, ok: 200},
+	"retryBuild":    {least: ci.RoleBuilder, ok: 201, spoil: true},
+	"deleteBuild":   {least: ci.RoleMaintainer, ok: 204, spoil: true},
+	"followEvents":  {least: ci.RoleViewer, ok: 200},
+	"getLog":        {least: ci.RoleViewer, ok: 200},
+	"getStepLog":    {least: ci.RoleViewer, ok: 200, path: "build/BUILD/0"},
+	"listSteps":     {least: ci.RoleViewer, ok: 200},
+	"listArtifacts": {least: ci.RoleViewer, ok: 200},
+	"getArtifact":   {least: ci.RoleViewer, ok: 200, path: "build/results/out.txt"},
+	"listReports":   {least: ci.RoleViewer, ok: 200},
+}
+
+// operations lists those of the document: their method, path and description.
+func operations(doc *huma.OpenAPI, f func(method, path string, op *huma.Operation)) {
+	for path, item := range doc.Paths {
+		for method, op := range map[string]*huma.Operation{
+			http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodDelete: item.Delete,
+			http.MethodPatch: item.Patch, http.MethodHead: item.Head, http.MethodOptions: item.Options, http.MethodTrace: item.Trace,
+		} {
+			if op != nil {
+				f(method, path, op)
+			}
+		}
+	}
+}
+
+// caller is somebody who asks.
+type caller struct {
+	name  string
+	token string
+	role  ci.Role // in the project that is asked about
+	what  string  // "nobody", "scoped" = the token is for another project, "stranger" = has a role elsewhere only
+}
+
+func (c caller) want(row access) int {
+	switch {
+	case c.what == "nobody":
+		return http.StatusUnauthorized
+	case row.where == "list":
+		return row.ok
+	case row.where == "server" && (c.what != "" || !c.role.AtLeast(row.least)):
+		return http.StatusForbidden
+	case row.where == "server":
+		return row.ok
+	case c.what == "scoped" || c.what == "stranger":
+		return http.StatusNotFound
+	case !c.role.AtLeast(row.least):
+		return http.StatusForbidden
+	}
+	return row.ok
+}
+
+// TestAccess tries every operation as everybody.
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	built := func(name string) {
+		w.project(name, whole)
+		w.start(name, client.StartBuild{})
+		if b := w.done(name, 1); b.Status != client.Succeeded {
+			t.Fatalf("got %s: %s", b.Status, b.Reason)
+		}
+	}
+	built("shared")
+	w.project("other", whole)
+	callers := []caller{
+		{name: "no token", what: "nobody"},
+		{name: "rubbish", token: "slu_rubbish", what: "nobody"},
+		{name: "unknown token", token: "slu_" + strings.Repeat("A", 43), what: "nobody"},
+		{name: "disabled", token: w.user(ci.User{Name: "gone", Role: ci.RoleAdmin, Disabled: true}), what: "nobody"},
+		{name: "stranger", token: w.user(ci.User{Name: "stranger", Projects: map[string]ci.Role{"other": ci.RoleMaintainer}}), what: "stranger"},
+		{name: "admin narrowed to viewer", token: w.user(ci.User{Name: "chief", Role: ci.RoleAdmin}, "role:viewer"), role: ci.RoleViewer},
+	}
+	for _, r := range ci.Roles() {
+		callers = append(callers,
+			caller{name: string(r), token: w.user(ci.User{Name: string(r), Role: r}), role: r},
+			caller{name: string(r) + ", foreign token", token: w.user(ci.User{Name: string(r), Role: r}, "project:other"), role: r, what: "scoped"})
+	}
+	seen := map[string]bool{}
+	n := 0
+	operations(w.api.OpenAPI(), func(method, path string, op *huma.Operation) {
+		row, ok := table[op.OperationID]
+		if !ok {
+			t.Errorf("%s (%s %s) has no row in the table of access: say who may do it", op.OperationID, method, path)
+			return
+		}
+		seen[op.OperationID] = true
+		for _, c := range callers {
+			project := "shared"
+			if n++; row.spoil {
+				project = fmt.Sprintf("spoilt-%d", n)
+				built(project)
+			}
+			at := strings.NewReplacer("{project}", project, "{number}", "1", "{path}", row.path).Replace(path)
+			body := row.body
+			if strings.Contains(body, "%s") {
+				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))
+			}
+			status, header, answer := w.raw(method, api.Prefix+at, c.token, body)
+			if want := c.want(row); status != want {
+				t.Errorf("%s as %s: got %d, want %d: %s", op.OperationID, c.name, status, want, answer)
+			}
+			if status >= 400 && header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s as %s: got an error as %s", op.OperationID, c.name, header.Get("Content-Type"))
+			}
+			if row.where == "list" && (c.what == "scoped" || c.what == "stranger") && strings.Contains(answer, "shared") {
+				t.Errorf("%s as %s shows what he may not see: %s", op.OperationID, c.name, answer)
+			}
+			if c.what == "scoped" && status == 404 {
+				// What one may not see is not found in the words of what is not there.
+				_, _, missing := w.raw(method, api.Prefix+strings.Replace(at, project, "missing", 1), c.token, row.body)
+				if strings.ReplaceAll(answer, project, "missing") != missing {
+					t.Errorf("%s as %s: got %s; for what is not there %s", op.OperationID, c.name, answer, missing)
+				}
+			}
+		}
+	})
+	for id := range table {
+		if !seen[id] {
+			t.Errorf("there is no operation %s any more: take its row away", id)
+		}
+	}
+}
+
+// TestPrivateProject has one role for the server and none in a private project.
+func TestPrivateProject(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.project("hidden", whole)
+	p.Private = true
+	if _, err := w.admin.UpdateProject(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	w.start("hidden", client.StartBuild{})
+	w.project("open1", whole)
+	builder := w.client(w.user(ci.User{Name: "b", Role: ci.RoleMaintainer}))
+	_, err := builder.Project(t.Context(), "hidden")
+	wantError(t, err, 404, "not_found", "hidden")
+	page, err := builder.Projects(t.Context(), "", client.Paging{})
+	if err != nil || len(page.Items) != 1 || page.Items[0].Name != "open1" {
+		t.Errorf("got projects %+v, %v; want open1 alone", page.Items, err)
+	}
+	builds, err := builder.Builds(t.Context(), client.BuildFilter{})
+	if err != nil || len(builds.Items) != 0 {
+		t.Errorf("got builds %+v, %v; want none", builds.Items, err)
+	}
+	// A token for the project gives no right that its user does not have.
+	scoped := w.client(w.user(ci.User{Name: "b", Role: ci.RoleMaintainer}, "project:hidden"))
+	_, err = scoped.Project(t.Context(), "hidden")
+	wantError(t, err, 404, "not_found", "hidden")
+	member := w.client(w.user(ci.User{Name: "m", Projects: map[string]ci.Role{"hidden": ci.RoleViewer}}))
+	if _, err := member.Project(t.Context(), "hidden"); err != nil {
+		t.Error(err)
+	}
+	_, _, err = member.StartBuild(t.Context(), "hidden", client.StartBuild{})
+	wantError(t, err, 403, "denied", "builder")
+	w.done("hidden", 1)
+}
+
+func TestArtifactsAndReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("web", whole)
+	w.start("web", client.StartBuild{})
+	w.done("web", 1)
+	list, err := w.admin.Artifacts(t.Context(), "web", 1)
+	if err != nil || len(list) != 1 || list[0].Open != "build/results" || !slices.Equal(list[0].Entries, []client.Entry{{Path: "out.txt", Size: 11}}) {
+		t.Fatalf("got %+v, %v; want the folder results of job build, with out.txt", list, err)
+	}
+	f, err := w.admin.OpenArtifact(t.Context(), "web", 1, "build/results/out.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buf := make([]byte, 100)
+	n, _ := f.Read(buf)
+	if string(buf[:n]) != "some bytes\n" || f.Name != "out.txt" || f.Size != 11 {
+		t.Errorf("got %q, %q of %d bytes", buf[:n], f.Name, f.Size)
+	}
+	_, h, _ := w.raw("GET", "/api/v1/projects/web/builds/1/artifacts/build/results/out.txt", w.token, "")
+	if h.Get("Content-Disposition") != "attachment; filename=out.txt" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Type") != "application/octet-stream" {
+		t.Errorf("got headers %v: a browser may take it for a page", h)
+	}
+	// What lies beside the artifact is not to be had by any name.
+	out := filepath.Join(w.dir, "out", firstID(t, w), "build")
+	if err := os.WriteFile(filepath.Join(out, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(out, "artifacts", "results", "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"build/results/../../secret", "build/results/..%2f..%2fsecret", "build/results/%2e%2e/%2e%2e/secret", "build/secret", "build/results/link",
+		"build/results", "build//results/out.txt", "build/results/out.txt%00", "build/results/out.txt/", "%2fetc%2fpasswd", "results/out.txt", "build", "..", "%00", "build%5cresults",
+	} {
+		status, _, body := w.raw("GET", "/api/v1/projects/web/builds/1/artifacts/"+name, w.token, "")
+		if status != 404 && status != 422 || strings.Contains(body, "root:") {
+			t.Errorf("%s: got %d %.100s; want 404 or 422", name, status, body)
+		}
+	}
+	reports, err := w.admin.Reports(t.Context(), "web", 1)
+	if err != nil || len(reports) != 1 || reports[0].Summary.Succeeded != 1 || reports[0].Job != "build" {
+		t.Errorf("got %+v, %v; want one report of one test", reports, err)
+	}
+}
+
+// firstID is the ID of the first build of web.
+func firstID(t *testing.T, w *world) string {
+	t.Helper()
+	b, err := w.admin.Build(t.Context(), "web", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.ID
+}
