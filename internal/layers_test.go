@@ -63,7 +63,7 @@ var layers = map[string][]string{
 var only = map[string][]string{
 	"os/exec":      {"internal/agent", "internal/executor/local", "internal/executor/docker", "internal/source", "internal/image", "internal/executor/executortest", "cmd/sluice"},
 	"database/sql": {"internal/store"},
-	"net/http":     {"internal/secret", "client", "internal/api"}, // the first two as clients
+	"net/http":     {"internal/secret", "internal/api", "client", "cmd/sluice"},
 }
 
 type listed struct {
