@@ -83,11 +83,11 @@ func CheckScopes(scopes []string) error {
 	return nil
 }
 
-// narrow is the user as far as the scopes let him. A scope that means nothing
-// here lets nothing through: it may come from a newer sluice.
+// narrow is the user as far as the scopes let him. With a scope that means nothing
+// here the token lets nothing through: it may come from a newer sluice.
 func narrow(u ci.User, scopes []string) ci.User {
 	limit := ci.RoleAdmin
-	roles := false
+	roles, unknown := false, false
 	for _, s := range scopes {
 		role, isRole := strings.CutPrefix(s, scopeRole)
 		name, isProject := strings.CutPrefix(s, scopeProject)
@@ -100,8 +100,11 @@ func narrow(u ci.User, scopes []string) ci.User {
 		case isProject:
 			u.Only = append(slices.Clone(u.Only), name)
 		default:
-			limit, roles = ci.RoleNone, true
+			unknown = true
 		}
+	}
+	if unknown {
+		limit, roles = ci.RoleNone, true
 	}
 	if !roles {
 		return u
