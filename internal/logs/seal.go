@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -69,5 +70,19 @@ func (w *Writer) seal() error {
 		}
 	}
 	w.s.changed(w.base)
+	return nil
+}
+
+// Remove deletes all logs of a build that is done. Who reads one is told that it
+// is gone.
+func (s *Store) Remove(id ci.BuildID) error {
+	dir, err := s.base(ci.StepID(id))
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the logs of build %s: %w", id, err)
+	}
+	s.changed("")
 	return nil
 }

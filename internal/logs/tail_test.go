@@ -308,6 +308,35 @@ func TestTailInAFolderMadeAgain(t *testing.T) {
 	}
 }
 
+// Remove takes all logs of one build, and ends those who read them.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir())
+	const other = ci.StepID("b10/build/BUILD/0")
+	for _, step := range []ci.StepID{stepName, other} {
+		write(t, appendTo(t, s, step), "line\n")
+		if err := s.Seal(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // again is fine
+		if err := s.Remove(stepName.Job().Build()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Open(t.Context(), stepName, 0); !errors.Is(err, ci.ErrNotFound) {
+		t.Errorf("the removed one: got %v, want ErrNotFound", err)
+	}
+	if _, err := s.Open(t.Context(), other, 0); err != nil {
+		t.Errorf("another build's: %v", err)
+	}
+	for _, id := range []ci.BuildID{"", "a//b"} {
+		if err := s.Remove(id); !errors.Is(err, ci.ErrInvalid) {
+			t.Errorf("%q: got %v, want ErrInvalid", id, err)
+		}
+	}
+}
+
 // Open does not wait: it reads what there is, and says when that is nothing.
 func TestOpenReadsWhatThereIs(t *testing.T) {
 	t.Parallel()
