@@ -51,7 +51,8 @@ the test and coverage reports and the cache.`,
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(
 		newRun(), newLint(), newPlan(), newSchema(), newEnv(), newDoctor(), newSecret(),
-		newShell(), newSweep(), newVersion(), newMan(),
+		newShell(), newSweep(),
+		newServe(), newConfig(), newProject(), newBuild(), newLogs(), newArtifact(), newVersion(), newMan(),
 	)
 	wrapArgs(root)
 	return root

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/sluice-ci/sluice/internal/engine"
+)
+
+// setting is one thing that `sluice serve` can be told: as a flag, as a variable
+// of the environment, as a line of the configuration file. The first that says
+// something counts, then the default.
+type setting struct {
+	name   string // the flag, and the key in the file
+	env    string
+	usage  string
+	value  string // the default
+	hint   string // what the default is, where it depends on the machine
+	secret bool   // a password may be in it
+}
+
+// settings is the one table that flags, environment, file and their reference
+// page come from.
+func settings(lookup func(string) (string, bool)) []setting {
+	return []setting{
+		{name: "data", env: "SLUICE_DATA", value: dataFolder(lookup), hint: "/var/lib/sluice for root, else ~/.local/share/sluice", usage: "folder for everything that is kept"},
+		{name: "listen", env: "SLUICE_LISTEN", value: "127.0.0.1:7700", usage: "address to answer on, HOST:PORT, or unix:PATH"},
+		{name: "url", env: "SLUICE_PUBLIC_URL", hint: "http://LISTEN", usage: "address at which others reach this server"},
+		{name: "tls-cert", env: "SLUICE_TLS_CERT", usage: "file with the certificate chain; with tls-key the server speaks HTTPS only"},
+		{name: "tls-key", env: "SLUICE_TLS_KEY", usage: "file with the certificate's key"},
+		{name: "database", env: "SLUICE_DATABASE", hint: "DATA/sluice.db", usage: "postgres://USER:PASSWORD@HOST/NAME, or a path", secret: true},
+		{name: "jobs", env: "SLUICE_JOBS", value: "1000", usage: "jobs that run at once, at most"},
+		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
+		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
+		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
+		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
+	}
+}
+
+// serverConfig is the effective configuration of `sluice serve`.
+type serverConfig struct {
+	data, listen, url string
+	tlsCert, tlsKey   string
+	database          string
+	jobs              int
+	capacity          engine.Demand
+	anyRuntime        bool
+	jsonLog           bool
+}
+
+// configFlags registers the table as flags. The values come from readConfig.
+func configFlags(flags *pflag.FlagSet, lookup func(string) (string, bool)) {
+	flags.String("config", "", "YAML file with these settings, by the flags' names")
+	for _, s := range settings(lookup) {
+		usage := s.usage + " [" + s.env + "]"
+		if s.hint != "" { // the same on every machine, because the reference page is made of it
+			flags.String(s.name, "", usage+" (default: "+s.hint+")")
+		} else {
+			flags.String(s.name, s.value, usage)
+		}
+	}
+}
+
+// told is a setting's effective value, and where it is from.
+type told struct {
+	setting
+	value, from string
+}
+
+// readConfig settles every setting. All that is wrong comes back at once.
+func readConfig(flags *pflag.FlagSet, lookup func(string) (string, bool)) ([]told, error) {
+	name, _ := flags.GetString("config")
+	file, err := configFile(name, lookup)
+	if err != nil {
+		return nil, err
+	}
+	var all []told
+	for _, s := range settings(lookup) {
+		t := told{setting: s, value: s.value, from: "default"}
+		if v, ok := file[s.name]; ok {
+			t.value, t.from = v, name
+		}
+		if v, ok := lookup(s.env); ok && v != "" {
+			t.value, t.from = v, s.env
+		}
+		if f := flags.Lookup(s.name); f.Changed {
+			t.value, t.from = f.Value.String(), "--"+s.name
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// configFile reads the settings in a file; those that do not exist are errors,
+// each with its line.
+func configFile(name string, lookup func(string) (string, bool)) (map[string]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, usagef("--config: %w", err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, usagef("%s: %w", name, err)
+	}
+	values := map[string]string{}
+	if len(doc.Content) == 0 {
+		return values, nil
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, usagef("%s:%d:%d: want settings, such as 'listen: 127.0.0.1:7700'", name, root.Line, root.Column)
+	}
+	known := map[string]bool{}
+	var names []string
+	for _, s := range settings(lookup) {
+		known[s.name] = true
+		names = append(names, s.name)
+	}
+	var wrong []error
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		at := func(n *yaml.Node, format string, args ...any) {
+			wrong = append(wrong, fmt.Errorf("%s:%d:%d: "+format, append([]any{name, n.Line, n.Column}, args...)...))
+		}
+		switch {
+		case !known[key.Value]:
+			at(key, "there is no setting %q; there are %s", key.Value, strings.Join(names, ", "))
+		case value.Kind != yaml.ScalarNode:
+			at(value, "%s: want one value", key.Value)
+		default:
+			values[key.Value] = value.Value
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, &exitError{code: exitUsage, err: errors.Join(wrong...)}
+	}
+	return values, nil
+}
+
+// serverConfigOf checks the values.
+func serverConfigOf(all []told) (c serverConfig, err error) {
+	var wrong []error
+	bad := func(t told, format string, args ...any) {
+		where := "--" + t.name
+		if t.from != where {
+			where = t.name + " (from " + t.from + ")"
+		}
+		wrong = append(wrong, fmt.Errorf("%s: "+format, append([]any{where}, args...)...))
+	}
+	for _, t := range all {
+		v := t.value
+		switch t.name {
+		case "data":
+			if c.data, err = filepath.Abs(v); err != nil || v == "" {
+				bad(t, "want a folder")
+			}
+		case "listen":
+			c.listen = v
+			if _, isSocket := strings.CutPrefix(v, "unix:"); !isSocket {
+				if _, _, err := net.SplitHostPort(v); err != nil {
+					bad(t, "%q: want HOST:PORT, such as 127.0.0.1:7700, or unix:PATH", v)
+				}
+			}
+		case "url":
+			c.url = strings.TrimSuffix(v, "/")
+			if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+				bad(t, "%q: want an address such as https://ci.example.com", v)
+			}
+		case "tls-cert":
+			c.tlsCert = v
+		case "tls-key":
+			c.tlsKey = v
+			if (v == "") != (c.tlsCert == "") {
+				bad(t, "tls-cert and tls-key go together")
+			}
+		case "database":
+			c.database = v
+		case "jobs":
+			if c.jobs, err = strconv.Atoi(v); err != nil || c.jobs < 1 {
+				bad(t, "%q: want a number from 1 on", v)
+			}
+		case "cpus":
+			if c.capacity.CPUs, err = strconv.ParseFloat(v, 64); err != nil || c.capacity.CPUs < 0 {
+				bad(t, "%q: want a number of processors, such as 4 or 0.5; 0 = no limit", v)
+			}
+		case "memory":
+			if v != "0" {
+				if c.capacity.Memory, err = parseBytes(v); err != nil {
+					bad(t, "%w", err)
+				}
+			}
+		case "any-runtime":
+			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {
+				bad(t, "%q: want true or false", v)
+			}
+		case "log":
+			if c.jsonLog = v == "json"; v != "json" && v != "text" {
+				bad(t, "%q: want text or json", v)
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return c, &exitError{code: exitUsage, err: errors.Join(wrong...)}
+	}
+	if c.database == "" {
+		c.database = filepath.Join(c.data, "sluice.db")
+	}
+	if c.url == "" {
+		c.url = c.address()
+	}
+	return c, nil
+}
+
+// address is the server's own, as a client on this machine reaches it.
+func (c serverConfig) address() string {
+	scheme := "http"
+	if c.tlsCert != "" {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return c.listen // a socket
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// shown is a setting's value without what is secret in it.
+func (t told) shown() string {
+	if !t.secret {
+		return t.value
+	}
+	u, err := url.Parse(t.value)
+	if err != nil {
+		return "***"
+	}
+	if _, has := u.User.Password(); has {
+		u.User = url.UserPassword(u.User.Username(), "***")
+	}
+	if q := u.Query(); q.Has("password") {
+		q.Set("password", "***")
+		u.RawQuery = q.Encode()
+	}
+	return strings.ReplaceAll(u.String(), "%2A%2A%2A", "***")
+}
+
+// dataFolder is the default of --data.
+func dataFolder(lookup func(string) (string, bool)) string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/sluice"
+	}
+	if dir, ok := lookup("XDG_DATA_HOME"); ok && filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sluice")
+	}
+	if dir, ok := lookup("HOME"); ok && filepath.IsAbs(dir) {
+		return filepath.Join(dir, ".local", "share", "sluice")
+	}
+	return "sluice-data"
+}
+
+// totalMemory is the machine's, as a setting; "0" where it is not known.
+func totalMemory() string {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return "0"
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
+			return f[1] + "K"
+		}
+	}
+	return "0"
+}
+
+// showConfig prints the configuration, one setting a line, in the form of the file.
+func showConfig(w io.Writer, all []told) error {
+	for _, t := range all {
+		value, err := yaml.Marshal(t.shown())
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s  # %s\n", t.name, strings.TrimSpace(string(value)), t.from); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-ci/sluice/client"
+	"github.com/sluice-ci/sluice/cmd/sluice/internal/show"
+)
+
+func newLogs() *cobra.Command {
+	var o client.LogOptions
+	var step string
+	cmd := oneBuild("logs", "Print the output of a build", "  sluice logs app/12\n  sluice logs app/12 -f\n  sluice logs app/12 --step build/BUILD/0",
+		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
+			var log io.ReadCloser
+			var err error
+			if step != "" {
+				log, err = c.StepLog(ctx, project, number, step, o)
+			} else {
+				log, err = c.Log(ctx, project, number, o)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(cmd.OutOrStdout(), log)
+			return errors.Join(err, log.Close())
+		})
+	cmd.Long = `Logs prints what the commands of a build printed, and nothing else.`
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.Follow, "follow", "f", false, "go on until the build is done")
+	fs.BoolVar(&o.All, "all", false, "also headings, and what Sluice itself did")
+	fs.StringVar(&step, "step", "", "of one step only, by its `PATH`: build/BUILD/0 is the first command of phase BUILD of job build")
+	fs.Int64Var(&o.From, "from", 0, "from this byte on")
+	return cmd
+}
+
+func newArtifact() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "artifact", Short: "The artifacts of a build",
+		Example: "  sluice artifact list app/12\n  sluice artifact get app/12 --output out",
+	}
+	cmd.AddCommand(newArtifactList(), newArtifactGet())
+	return cmd
+}
+
+func newArtifactList() *cobra.Command {
+	var asJSON bool
+	cmd := oneBuild("list", "List the artifacts of a build", "  sluice artifact list app/12 --json",
+		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
+			all, err := c.Artifacts(ctx, project, number)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if all == nil {
+					all = []client.JobArtifact{}
+				}
+				return writeJSON(cmd, all)
+			}
+			rows := [][]string{{"NAME", "JOB", "FILES", "SIZE", "SHA-256"}}
+			for _, a := range all {
+				rows = append(rows, []string{a.Name, a.Job, fmt.Sprint(a.Files), show.Bytes(a.Size), a.SHA256})
+			}
+			return table(cmd.OutOrStdout(), rows)
+		})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
+	return cmd
+}
+
+func newArtifactGet() *cobra.Command {
+	var dir, name string
+	cmd := oneBuild("get", "Download the artifacts of a build", "  sluice artifact get app/12 --output out\n  sluice artifact get app/12 --name dist",
+		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
+			all, err := c.Artifacts(ctx, project, number)
+			if err != nil {
+				return err
+			}
+			got := 0
+			for _, a := range all {
+				if name != "" && a.Name != name {
+					continue
+				}
+				got++
+				if err := download(ctx, c, cmd, project, number, a, dir); err != nil {
+					return err
+				}
+			}
+			if got == 0 && name != "" {
+				return usagef("build %s/%d has no artifact %q; 'sluice artifact list %s/%d' names those that it has", project, number, name, project, number)
+			}
+			return nil
+		})
+	cmd.Flags().StringVarP(&dir, "output", "o", ".", "`DIR` to put them in, made if missing")
+	cmd.Flags().StringVar(&name, "name", "", "this one only")
+	return cmd
+}
+
+// download puts an artifact below dir. Names are the server's word, so nothing
+// of them may lead out of it.
+func download(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64, a client.JobArtifact, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	files := []client.Entry{{Size: a.Size}}
+	base := filepath.FromSlash(strings.TrimPrefix(a.Path, "artifacts/"))
+	if a.Format == "folder" {
+		files = a.Entries
+	}
+	for _, e := range files {
+		open, path := a.Open, base
+		if e.Path != "" {
+			open, path = a.Open+"/"+e.Path, filepath.Join(base, filepath.FromSlash(e.Path))
+		}
+		if err := fetch(ctx, c, project, number, open, root, path); err != nil {
+			return fmt.Errorf("artifact %s: %w", a.Name, err)
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s\n", filepath.Join(dir, path), show.Bytes(e.Size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fetch(ctx context.Context, c *client.Client, project string, number int64, open string, root *os.Root, path string) error {
+	from, err := c.OpenArtifact(ctx, project, number, open)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	if parent := filepath.Dir(path); parent != "." {
+		if err := root.MkdirAll(parent, 0o755); err != nil {
+			return err
+		}
+	}
+	to, err := root.Create(path)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(to, from)
+	if err == nil && from.Size >= 0 && n != from.Size {
+		err = fmt.Errorf("%d bytes came of %d", n, from.Size)
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		_ = root.Remove(path)
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/api"
+	"github.com/sluice-ci/sluice/internal/app"
+	"github.com/sluice-ci/sluice/internal/auth"
+	"github.com/sluice-ci/sluice/internal/blob"
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/image"
+	"github.com/sluice-ci/sluice/internal/logs"
+	"github.com/sluice-ci/sluice/internal/runner"
+	"github.com/sluice-ci/sluice/internal/source"
+	"github.com/sluice-ci/sluice/internal/store"
+)
+
+// server is `sluice serve`: the parts, wired.
+type server struct {
+	cfg serverConfig
+	env environment
+	log *slog.Logger
+
+	db      *store.DB
+	logs    *logs.Store
+	fetcher *source.Fetcher
+	engine  *engine.Engine
+	runner  *runner.Runner
+	placer  *placer
+	auth    *auth.Auth
+	api     *api.API
+}
+
+// compilers is how many definitions are read and compiled at once. Most of the
+// time they wait for git.
+const compilers = 16
+
+func openServer(ctx context.Context, cfg serverConfig, env environment, log *slog.Logger) (s *server, err error) {
+	s = &server{cfg: cfg, env: env, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
+		return s, fmt.Errorf("data folder: %w; choose another with --data", err)
+	}
+	if s.db, err = store.OpenDB(ctx, cfg.database, store.Options{Log: log}); err != nil {
+		return s, err
+	}
+	if s.logs, err = logs.Open(s.path("logs"), logs.Options{}); err != nil {
+		return s, err
+	}
+	caches, err := blob.OpenCache(s.path("cache"))
+	if err != nil {
+		return s, err
+	}
+	s.fetcher = source.New(source.Options{Cache: s.path("git")})
+	s.engine = engine.New(engine.Config{
+		Store: s.db, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
+		Capacity: cfg.capacity, Demand: demand, Compilers: compilers,
+	})
+	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
+	s.runner = runner.New(runner.Config{
+		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
+		Fetcher: s.fetcher, Logs: s.logs, Secrets: secretChain(nil, env), Caches: caches,
+		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
+		Output: s.output, Variables: s.variables, Log: log,
+		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
+	})
+	s.auth = auth.New(s.db, nil)
+	s.api = api.New(api.Config{
+		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Discard: s.discard, Audit: s.audit}),
+		Identify: s.auth.Identify, Version: version, Log: log,
+	})
+	return s, nil
+}
+
+func (s *server) path(name string) string { return filepath.Join(s.cfg.data, name) }
+
+// output is the folder of a job's artifacts and reports.
+func (s *server) output(id ci.JobID) string {
+	return filepath.Join(s.path("builds"), string(id.Build()), id.Name())
+}
+
+// discard removes what a deleted build has outside of the database.
+func (s *server) discard(_ context.Context, id ci.BuildID) error {
+	return errors.Join(s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
+}
+
+// audit writes down who changed what.
+func (s *server) audit(_ context.Context, e app.AuditEntry) error {
+	s.log.Info("audit", "user", e.User, "verb", e.Verb, "project", e.Project, "build", e.Build, "detail", e.Detail)
+	return nil
+}
+
+// demand is what a job takes of the machine: what its compute size says, or what
+// it names itself.
+func demand(r ci.Runtime) engine.Demand {
+	d := engine.Demand{CPUs: r.CPUs, Memory: r.Memory}
+	if cpus, memory, ok := image.Size(r.Size, r.Type); ok && r.Size != "" {
+		if d.CPUs == 0 {
+			d.CPUs = cpus
+		}
+		if d.Memory == 0 {
+			d.Memory = memory
+		}
+	}
+	return d
+}
+
+// variables are those of this service beside CodeBuild's.
+func (s *server) variables(a ci.Assignment) []ci.Variable {
+	return []ci.Variable{{
+		Name:  "CODEBUILD_BUILD_URL",
+		Value: fmt.Sprintf("%s/projects/%s/builds/%d", s.cfg.url, a.Build.Project, a.Build.Number),
+	}}
+}
+
+// recover takes up what an earlier process left, and removes what belongs to no
+// build any more.
+func (s *server) recover(ctx context.Context) error {
+	if err := s.engine.Recover(ctx); err != nil {
+		return err
+	}
+	open, err := s.db.Open(ctx)
+	if err != nil {
+		return err
+	}
+	live := map[ci.BuildID]bool{}
+	for _, b := range open {
+		live[b.ID] = true
+	}
+	if len(open) > 0 {
+		s.log.Info("taking up builds that were not done", "builds", len(open))
+	}
+	owned := func(id ci.JobID) bool { return live[id.Build()] }
+	if err := s.placer.local().Sweep(ctx, owned); err != nil {
+		s.log.Warn("sandboxes that nobody owns stay for now", "err", err)
+	}
+	if err := sweepEngine(ctx, s.placer, owned); err != nil {
+		s.log.Warn("containers that nobody owns stay for now", "err", err)
+	}
+	return nil
+}
+
+// run serves until ctx ends. Jobs that run then go on in their sandboxes, and
+// the next process takes them up.
+func (s *server) run(ctx context.Context, serve func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var work sync.WaitGroup
+	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, serve}
+	errs := make([]error, len(parts))
+	for i, part := range parts {
+		work.Go(func() {
+			defer stop() // one without the others is no server
+			errs[i] = part(ctx)
+		})
+	}
+	work.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *server) close() error {
+	var errs []error
+	if s.logs != nil {
+		errs = append(errs, s.logs.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
