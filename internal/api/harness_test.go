@@ -195,18 +195,25 @@ func (w *world) user(u ci.User, scopes ...string) string {
 // project makes one whose definition is a spec without its version line.
 func (w *world) project(name, spec string) client.Project {
 	w.t.Helper()
-	dir := filepath.Join(w.dir, "source", name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "buildspec.yml"), []byte("version: 0.2\n"+spec), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	dir := w.file(name, "buildspec.yml", "version: 0.2\n"+spec)
 	p, err := w.admin.CreateProject(w.t.Context(), client.Project{Name: name, Source: client.Source{Type: "directory", Location: dir}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return p
+}
+
+// file puts a file into the source of a project, and gives where that is.
+func (w *world) file(project, name, text string) string {
+	w.t.Helper()
+	dir := filepath.Join(w.dir, "source", project)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	return dir
 }
 
 func (w *world) start(project string, s client.StartBuild) client.Build {
