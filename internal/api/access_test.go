@@ -208,6 +208,49 @@ func TestPrivateProject(t *testing.T) {
 	w.done("hidden", 1)
 }
 
+// TestOpenDoors has a maintainer and a builder ask for what would let a build
+// read the server's own files.
+func TestOpenDoors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.project("web", whole)
+	git := client.Source{Type: "git", Location: "https://example.com/x.git"}
+	maintainer := w.client(w.user(ci.User{Name: "m", Role: ci.RoleMaintainer}))
+	builder := w.client(w.user(ci.User{Name: "b", Role: ci.RoleBuilder}))
+	create := func(p client.Project) error { _, err := maintainer.CreateProject(t.Context(), p); return err }
+	update := func(p client.Project) error { _, err := maintainer.UpdateProject(t.Context(), p); return err }
+	start := func(r client.Runtime) error {
+		_, _, err := builder.StartBuild(t.Context(), "web", client.StartBuild{Runtime: r})
+		return err
+	}
+	wantError(t, create(client.Project{Name: "data", Source: client.Source{Type: "directory", Location: w.dir}}), 403, "denied", "directory on the server")
+	wantError(t, create(client.Project{Name: "data", Source: git, Runtime: client.Runtime{Isolation: "none"}}), 403, "denied", "without isolation")
+	wantError(t, create(client.Project{Name: "data", Source: git, Runtime: client.Runtime{Privileged: true}}), 403, "denied", "privileged")
+	elsewhere := p
+	elsewhere.Source.Location = w.dir
+	wantError(t, update(elsewhere), 403, "denied", "directory on the server")
+	elsewhere.Revision = 0
+	wantError(t, update(elsewhere), 403, "denied", "directory on the server")
+	p.Description, p.Revision = "the directory that an administrator gave it", 0
+	if err := update(p); err != nil {
+		t.Errorf("nothing opened: %v", err)
+	}
+	wantError(t, start(client.Runtime{Isolation: "none"}), 403, "denied", "without isolation")
+	wantError(t, start(client.Runtime{Privileged: true}), 403, "denied", "privileged")
+	p.Runtime = client.Runtime{Isolation: "none", Privileged: true}
+	if _, err := w.admin.UpdateProject(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(client.Runtime{Isolation: "none", Privileged: true}); err != nil {
+		t.Errorf("an administrator allowed it: %v", err)
+	}
+	w.done("web", 1)
+	err := create(client.Project{Name: "leak", Source: client.Source{Type: "git", Location: "https://me:s3cret@example.com/x.git"}})
+	if e := wantError(t, err, 422, "invalid", "password"); strings.Contains(e.Error(), "s3cret") {
+		t.Errorf("the answer shows the password: %v", e)
+	}
+}
+
 func TestArtifactsAndReports(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -113,7 +113,7 @@ func flushing(w *streamWriter, follow bool) func() error {
 // sendEvents writes events as they come, and signs of life in between.
 func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(func(ci.Event) bool) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	events, ended := make(chan ci.Event), make(chan error, 1)
+	events, ended := make(chan ci.Event, eventsAhead), make(chan error, 1)
 	go func() { // ends when ctx does, or before; waited for below
 		defer close(events)
 		ended <- follow(func(e ci.Event) bool {
@@ -161,11 +161,17 @@ func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(func(
 		if _, err := w.Write(text); err != nil {
 			return err
 		}
+		if len(events) > 0 {
+			continue // what is there already goes out with it
+		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
 	}
 }
+
+// eventsAhead is how many events are taken ahead of those that are being sent.
+const eventsAhead = 64
 
 func errOr(err, other error) error {
 	if err != nil {

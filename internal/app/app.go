@@ -151,6 +151,26 @@ func refused(have ci.Role, v verb, where string) error {
 	return fmt.Errorf("%s: %s takes the role %s, and yours is %s; ask an administrator for it: %w", where, v, least(v), have, ci.ErrDenied)
 }
 
+// openDoors refuses what lets builds out of their sandbox, or lets them see what
+// the server sees, unless an administrator asks or the project had it before.
+func openDoors(u ci.User, before, after ci.Project) error {
+	if u.Role == ci.RoleAdmin {
+		return nil
+	}
+	var what string
+	switch was, is := before.Runtime, after.Runtime; {
+	case after.Source.Type == "directory" && before.Source != after.Source:
+		what = "builds of a directory on the server"
+	case is.Isolation == "none" && was.Isolation != "none":
+		what = "builds without isolation"
+	case is.Privileged && !was.Privileged:
+		what = "privileged builds"
+	default:
+		return nil
+	}
+	return fmt.Errorf("project %q: only an administrator of the server may allow %s: %w", after.Name, what, ci.ErrDenied)
+}
+
 // changed tells the audit. The change stands, so that an audit that cannot be
 // written is an error of its own.
 func (a *App) changed(ctx context.Context, u ci.User, v verb, project string, build ci.BuildID, detail string) error {

@@ -42,6 +42,11 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if err := s.check(); err != nil {
 		return BuildInfo{}, false, err
 	}
+	asked := p
+	asked.Runtime = mergeRuntime(p.Runtime, s.Runtime)
+	if err := openDoors(u, p, asked); err != nil {
+		return BuildInfo{}, false, err
+	}
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, s.request(p, u))
 	if err != nil {
 		return BuildInfo{}, false, err

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -102,6 +103,11 @@ func (i *Invalid) source(s ci.Source) {
 		i.add("source.location", "want the absolute path of a directory on the server")
 	}
 	i.text("source.location", s.Location, maxText)
+	if u, err := url.Parse(s.Location); err == nil && u.User != nil {
+		if _, secret := u.User.Password(); secret {
+			i.add("source.location", "holds a password, which all who see the project would see: leave it out, and let git on the server know it (a credential helper, or a key)")
+		}
+	}
 	i.ref("source.version", s.Version)
 }
 

@@ -66,6 +66,9 @@ func (a *App) CreateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 	if err := checkProject(p); err != nil {
 		return ci.Project{}, err
 	}
+	if err := openDoors(u, ci.Project{}, p); err != nil {
+		return ci.Project{}, err
+	}
 	p.Revision = 0
 	made, err := a.cfg.Store.PutProject(ctx, p)
 	if err != nil {
@@ -86,6 +89,9 @@ func (a *App) UpdateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 	}
 	blind := p.Revision == 0
 	for {
+		if err := openDoors(u, old, p); err != nil {
+			return ci.Project{}, err
+		}
 		if blind {
 			p.Revision = old.Revision
 		}
