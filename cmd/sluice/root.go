@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,7 +17,7 @@ import (
 
 // execute runs the command line and gives the exit code.
 func execute(args []string) int {
-	root := newRoot()
+	root := newRoot(wanted(args)...)
 	root.SetArgs(args)
 	err := root.ExecuteContext(context.Background())
 	var e *exitError
@@ -30,17 +31,41 @@ func execute(args []string) int {
 // switch for the whole process, and tests make several roots at once.
 var inOrder = sync.OnceFunc(func() { cobra.EnableCommandSorting = false })
 
-func newRoot() *cobra.Command {
+// commands are made when they are needed: most of the time that is one of them.
+var commands = []struct {
+	name string
+	make func() *cobra.Command
+}{
+	{"run", newRun}, {"lint", newLint}, {"plan", newPlan}, {"schema", newSchema}, {"env", newEnv}, {"doctor", newDoctor},
+	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
+	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
+	{"version", newVersion}, {"man", newMan},
+}
+
+// wanted is the command that the arguments begin with; none means that all may be.
+func wanted(args []string) []string {
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name && c.name != "man" { // which is about the others
+			return args[:1]
+		}
+	}
+	return nil
+}
+
+// newRoot makes the program with the commands of those names, or with all.
+func newRoot(names ...string) *cobra.Command {
 	inOrder()
 	root := &cobra.Command{
 		Use:   "sluice",
-		Short: "Build source code from a buildspec, here or in a container",
+		Short: "Build source code from a buildspec, here, in a container or on a server",
 		Long: `Sluice builds source code: it runs a buildspec.yml as AWS CodeBuild would, in a
 sandbox on this machine or in a container, and hands back the log, the artifacts,
-the test and coverage reports and the cache.`,
+the test and coverage reports and the cache. As a server it does so for many
+projects and builds at once.`,
 		Example: `  sluice run                  build the project in this directory
   sluice run --image golang:1.26 ../app
   sluice lint                 check the buildspec
+  sluice serve                run the server
   sluice doctor               what this machine can do`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -49,11 +74,11 @@ the test and coverage reports and the cache.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(unknownFlag)
-	root.AddCommand(
-		newRun(), newLint(), newPlan(), newSchema(), newEnv(), newDoctor(), newSecret(),
-		newShell(), newSweep(),
-		newServe(), newConfig(), newProject(), newBuild(), newLogs(), newArtifact(), newVersion(), newMan(),
-	)
+	for _, c := range commands {
+		if len(names) == 0 || slices.Contains(names, c.name) {
+			root.AddCommand(c.make())
+		}
+	}
 	wrapArgs(root)
 	return root
 }

@@ -84,7 +84,7 @@ func newSession(f *runFlags, req *request, env environment) (s *session, err err
 		return s, err
 	}
 	s.fetcher = source.New(source.Options{Cache: filepath.Join(env.home, "git"), Exclude: []string{req.output}, Credentials: req.credentials})
-	s.engine = engine.New(engine.Config{Store: s.journal, Fronts: frontEnds(), Fetcher: s.fetcher})
+	s.engine = engine.New(engine.Config{Store: s.journal, Fronts: frontEnds(), Fetcher: s.fetcher, Retain: true})
 	s.secrets = &heard{SecretSource: secretChain(req.secrets, env)}
 	s.placer = newPlacer(env.home, s.warn)
 	s.placer.note = s.noteSandbox

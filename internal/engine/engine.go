@@ -38,6 +38,9 @@ type Config struct {
 	// Compilers is how many definitions Run compiles at once. 0 = Start compiles
 	// before it returns, and nothing needs Run.
 	Compilers int
+	// Retain keeps builds in memory when they are done. It is for a process that
+	// does one: what it knows of it must not depend on files that may be removed.
+	Retain bool
 
 	Now func() time.Time // nil = time.Now
 	Log *slog.Logger     // nil = nowhere
@@ -136,9 +139,11 @@ func (e *Engine) build(id ci.BuildID) (*build, error) {
 
 // drop lets a build go that is done. Those who follow it have it still.
 func (e *Engine) drop(id ci.BuildID) {
-	e.mu.Lock()
-	delete(e.builds, id)
-	e.mu.Unlock()
+	if !e.cfg.Retain {
+		e.mu.Lock()
+		delete(e.builds, id)
+		e.mu.Unlock()
+	}
 	e.queue.forget(id)
 }
 
