@@ -283,8 +283,11 @@ func TestArtifactsAndReports(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(out, "artifacts", "results", "link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(out, "artifacts", "results-of-others"), []byte("root:"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{
-		"build/results/../../secret", "build/results/..%2f..%2fsecret", "build/results/%2e%2e/%2e%2e/secret", "build/secret", "build/results/link",
+		"build/results-of-others", "build/results/../../secret", "build/results/..%2f..%2fsecret", "build/results/%2e%2e/%2e%2e/secret", "build/secret", "build/results/link",
 		"build/results", "build//results/out.txt", "build/results/out.txt%00", "build/results/out.txt/", "%2fetc%2fpasswd", "results/out.txt", "build", "..", "%00", "build%5cresults",
 	} {
 		status, _, body := w.raw("GET", "/api/v1/projects/web/builds/1/artifacts/"+name, w.token, "")

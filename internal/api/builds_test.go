@@ -165,6 +165,10 @@ func TestStopRetryDelete(t *testing.T) {
 	if err != nil || made || same.Number != 2 {
 		t.Errorf("same key: got %d, made %v, %v; want 2, not made", same.Number, made, err)
 	}
+	if other := w.start("web", client.StartBuild{Key: "key"}); other.Number != 3 {
+		t.Errorf("got build %d for the key of a retry, want one of its own", other.Number)
+	}
+	w.done("web", 3)
 	if b := w.done("web", 2); b.Status != client.Succeeded {
 		t.Errorf("got %s: %s, want succeeded", b.Status, b.Reason)
 	}
@@ -180,7 +184,7 @@ func TestStopRetryDelete(t *testing.T) {
 	for _, e := range w.audit {
 		verbs = append(verbs, e.User+" "+e.Verb)
 	}
-	want := []string{"admin project.create", "admin build.start", "admin build.stop", "admin build.retry", "admin build.delete"}
+	want := []string{"admin project.create", "admin build.start", "admin build.stop", "admin build.retry", "admin build.start", "admin build.delete"}
 	if !slices.Equal(verbs, want) {
 		t.Errorf("got audit %q, want %q", verbs, want)
 	}

@@ -2,11 +2,14 @@ package api_test
 
 import (
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sluice-ci/sluice/client"
+	"github.com/sluice-ci/sluice/internal/ci"
 )
 
 const graph = `
@@ -106,5 +109,68 @@ func TestLogsOfBuildsThatWentWrong(t *testing.T) {
 				t.Errorf("from beyond the end: got %q", got)
 			}
 		})
+	}
+}
+
+// TestLogThatWasNeverSealed has the server die with a step's log open, and the
+// build ended by the next one: who follows gets what there is, and an end.
+func TestLogThatWasNeverSealed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("web", whole)
+	now := time.Now()
+	b := ci.Build{
+		ID: ci.NewBuildID(now), Project: "web", Status: ci.Queued, Queued: now,
+		Source: ci.Source{Type: "directory", Location: filepath.Join(w.dir, "source", "web")},
+	}
+	b, _, err := w.store.Create(t.Context(), b, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := ci.JobRun{ID: b.ID.Job("build", 1), Name: "build", Status: ci.Queued, Queued: now}
+	step := ci.StepRun{ID: job.ID.Step("BUILD/0"), Kind: ci.KindCommand, Phase: ci.PhaseBuild, Status: ci.Running, Started: now}
+	seq := int64(1)
+	tell := func(kind ci.EventType, data any) {
+		t.Helper()
+		e := ci.NewEvent(kind, data)
+		seq++
+		e.Seq, e.Time = seq, now
+		if err := w.store.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Status, b.Plan = ci.Running, &ci.Plan{Jobs: []ci.Job{{Name: "build"}}}
+	tell(ci.EventBuildStarted, b)
+	tell(ci.EventJobQueued, job)
+	job.Status = ci.Running
+	tell(ci.EventJobStarted, job)
+	tell(ci.EventStepStarted, step)
+	out, err := w.logs.Append(t.Context(), step.ID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write([]byte("all that there is\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	job.Status, job.Reason = ci.Errored, "lost"
+	tell(ci.EventJobFinished, job)
+	b.Status, b.Plan = ci.Errored, nil
+	tell(ci.EventBuildFinished, b)
+
+	for _, follow := range []bool{false, true} {
+		if got, want := w.readLog("web", 1, client.LogOptions{Follow: follow, From: 4}), "that there is\n"; got != want {
+			t.Errorf("follow %v: got %q, want %q", follow, got, want)
+		}
+	}
+	r, err := w.admin.StepLog(t.Context(), "web", 1, "build/BUILD/0", client.LogOptions{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if text, err := io.ReadAll(r); string(text) != "all that there is\n" || err != nil {
+		t.Errorf("the step's log: got %q, %v", text, err)
 	}
 }

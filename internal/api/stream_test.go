@@ -282,3 +282,37 @@ func TestReadersWhoGo(t *testing.T) {
 		t.Errorf("got %q, want the end", got)
 	}
 }
+
+// TestSteadyReader takes longer for a log than the server's patience, but never
+// stands still: it gets all of it.
+func TestSteadyReader(t *testing.T) {
+	t.Parallel()
+	const patience, size = 400 * time.Millisecond, 16_000_000
+	w := newWorld(t, func(c *api.Config) { c.Patience = patience })
+	w.project("web", fmt.Sprintf("phases: {build: {commands: ['print %d']}}\n", size))
+	w.start("web", client.StartBuild{})
+	w.done("web", 1)
+	begun := time.Now()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+"/api/v1/projects/web/builds/1/log", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.token)
+	resp, err := http.DefaultTransport.RoundTrip(req) // and not the client, which would go on where it was cut
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	pace := time.NewTicker(patience / 40)
+	defer pace.Stop()
+	var got int64
+	for err == nil {
+		<-pace.C
+		var n int64
+		n, err = io.CopyN(io.Discard, resp.Body, size/100)
+		got += n
+	}
+	if got < size || err != io.EOF {
+		t.Errorf("got %d of %d bytes after %s, %v", got, size, time.Since(begun), err)
+	}
+}
