@@ -5,6 +5,7 @@
 //
 //	go run ./test/bench -sluice ./sluice            # all of it
 //	go run ./test/bench -sluice ./sluice -only lines,zip
+//	go run ./test/bench -sluice ./sluice -only server -long   # all of a group
 package main
 
 import (
@@ -32,6 +33,7 @@ type row struct {
 type bench struct {
 	sluice string
 	runs   int
+	long   bool
 	dir    string // scratch
 	rows   []row
 }
@@ -46,11 +48,12 @@ func main() {
 	}
 	sluice := flag.String("sluice", "./sluice", "the binary to measure")
 	runs := flag.Int("n", 9, "counted runs of each short command; the median is printed")
-	only := flag.String("only", "", "comma-separated names of measurements; empty = all")
+	only := flag.String("only", "", "comma-separated names of measurements, or of groups of them; empty = all")
+	long := flag.Bool("long", false, "also those that take long: many builds that sleep")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *sluice, *runs, *only); err != nil {
+	if err := run(ctx, *sluice, *runs, *only, *long); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -68,9 +71,15 @@ var measurements = []struct {
 	{"mask", (*bench).mask},
 	{"zip", (*bench).archives},
 	{"docker", (*bench).docker},
+	{"server/trigger", (*bench).serverTrigger},
+	{"server/many", (*bench).serverMany},
+	{"server/durable", (*bench).serverDurable},
+	{"server/stored", (*bench).serverStored},
+	{"server/log", (*bench).serverLog},
+	{"server/long", (*bench).serverLong},
 }
 
-func run(ctx context.Context, sluice string, runs int, only string) error {
+func run(ctx context.Context, sluice string, runs int, only string, long bool) error {
 	abs, err := filepath.Abs(sluice)
 	if err != nil {
 		return err
@@ -83,9 +92,10 @@ func run(ctx context.Context, sluice string, runs int, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{sluice: abs, runs: runs, dir: dir}
+	b := &bench{sluice: abs, runs: runs, long: long, dir: dir}
 	for _, m := range measurements {
-		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
+		group, _, _ := strings.Cut(m.name, "/")
+		if wanted := strings.Split(only, ","); only != "" && !slices.Contains(wanted, m.name) && !slices.Contains(wanted, group) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s …\n", m.name)
@@ -116,6 +126,9 @@ func (b *bench) print() {
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
 
+// ms2 is ms for what takes less than a few of them.
+func ms2(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1000) }
+
 func ratio(a, b time.Duration) float64 {
 	if b <= 0 {
 		return 0
@@ -126,4 +139,30 @@ func ratio(a, b time.Duration) float64 {
 func median(ds []time.Duration) time.Duration {
 	slices.Sort(ds)
 	return ds[len(ds)/2]
+}
+
+// percentile gives the time that so many of a hundred did not take longer than.
+func percentile(ds []time.Duration, p int) time.Duration {
+	slices.Sort(ds)
+	return ds[min(len(ds)*p/100, len(ds)-1)]
+}
+
+func middle(rates []float64) float64 {
+	slices.Sort(rates)
+	return rates[len(rates)/2]
+}
+
+// repeat does something a tenth as often to warm up, then n times, each timed.
+func repeat(n int, do func() error) ([]time.Duration, error) {
+	var times []time.Duration
+	for i := range n/10 + n {
+		begin := time.Now()
+		if err := do(); err != nil {
+			return nil, err
+		}
+		if i >= n/10 {
+			times = append(times, time.Since(begin))
+		}
+	}
+	return times, nil
 }
