@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,13 +44,38 @@ func (s state) kill(t testing.TB, job ci.JobID, _ ci.Sandbox) {
 
 func conform(t *testing.T, isolation string, f executortest.Features) {
 	t.Helper()
+	conformWith(t, isolation, 0, f)
+}
+
+// keeping is an executor that has sandboxes made ahead as long as the test runs.
+func keeping(t testing.TB, c Config, n int) *Executor {
+	e := New(c)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Keep(ctx, n) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func conformWith(t *testing.T, isolation string, ahead int, f executortest.Features) {
+	t.Helper()
 	s := state{Root: t.TempDir(), Isolation: isolation}
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	executortest.Run(t, executortest.Suite{
-		Open:      func(testing.TB) ci.Executor { return New(Config{Root: s.Root}) },
+		Open: func(t testing.TB) ci.Executor {
+			if ahead > 0 {
+				return keeping(t, Config{Root: s.Root}, ahead)
+			}
+			return New(Config{Root: s.Root})
+		},
 		Placement: s.placement,
 		Kill:      s.kill,
 		State:     string(text),
@@ -93,6 +119,20 @@ func TestConformanceSandbox(t *testing.T) {
 		user = ""
 	}
 	conform(t, Sandboxed, executortest.Features{
+		User: user, Bash: true, Memory: state.holds("memory"), Processes: true, Usage: len(state.Holds) > 0, Leaves: true,
+		Why: "an ordinary user has no cgroup and no other users here",
+	})
+}
+
+// TestConformanceAhead is the suite with sandboxes that were made ahead wherever
+// there was time to make one.
+func TestConformanceAhead(t *testing.T) {
+	state := limitsHold(t)
+	user := "nobody"
+	if os.Geteuid() != 0 && subordinate("/etc/subuid").Size == 0 {
+		user = ""
+	}
+	conformWith(t, Sandboxed, 2, executortest.Features{
 		User: user, Bash: true, Memory: state.holds("memory"), Processes: true, Usage: len(state.Holds) > 0, Leaves: true,
 		Why: "an ordinary user has no cgroup and no other users here",
 	})

@@ -18,6 +18,7 @@ import (
 
 // folder is the state of one sandbox on disk.
 //
+//	<name>                 a link to another, when that one was made ahead and is the job's now
 //	<name>.lock            held by who makes, finds or removes the sandbox
 //	<name>/sandbox.json    the record, one line for each time that it changed
 //	<name>/agent.sock      where the agent listens
@@ -41,6 +42,16 @@ func folderOf(root string, job ci.JobID) folder {
 func (f folder) path(parts ...string) string {
 	return filepath.Join(append([]string{f.root, f.name}, parts...)...)
 }
+
+// real is the folder that f leads to: itself, or one that was made ahead.
+func (f folder) real() folder {
+	if name, err := os.Readlink(f.path()); err == nil && name == filepath.Base(name) {
+		f.name = name
+	}
+	return f
+}
+
+func (f folder) leadsTo(other folder) bool { return f.real() == other }
 
 // group names the sandbox's cgroups: machine-wide, so the state folder counts.
 func (f folder) group() string {

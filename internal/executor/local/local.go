@@ -47,6 +47,8 @@ type Executor struct {
 	groups func() (*hierarchy, error) // the machine's cgroups, read once
 	spread func() error               // once: the sandboxes in the state folder are trees of their own
 
+	spares spares
+
 	separate bool // an overlay for each folder, as where the host's root cannot be one
 }
 
@@ -88,11 +90,8 @@ func (e *Executor) open(ctx context.Context, p ci.Placement) (*Sandbox, error) {
 	if err := check(&p.Runtime); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(e.cfg.Root, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
-	}
-	if err := e.spread(); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
+	if err := e.root(); err != nil {
+		return nil, err
 	}
 	f := folderOf(e.cfg.Root, p.Job)
 	unlock, err := f.lock(ctx)
@@ -107,6 +106,9 @@ func (e *Executor) open(ctx context.Context, p ci.Placement) (*Sandbox, error) {
 	if err := e.destroy(ctx, f); err != nil {
 		return nil, fmt.Errorf("remove what is left of a lost sandbox: %w", err)
 	}
+	if s, err = e.ahead(ctx, f, p); s != nil {
+		return s, err
+	}
 	s, err = e.make(ctx, f, p)
 	if err != nil {
 		clean := context.WithoutCancel(ctx)
@@ -116,6 +118,18 @@ func (e *Executor) open(ctx context.Context, p ci.Placement) (*Sandbox, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// root makes the state folder.
+func (e *Executor) root() error {
+	err := os.MkdirAll(e.cfg.Root, 0o700)
+	if err == nil {
+		err = e.spread()
+	}
+	if err != nil {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	return nil
 }
 
 // check refuses what this executor cannot give, and fills in defaults.
@@ -175,7 +189,7 @@ func (e *Executor) Sweep(ctx context.Context, live func(ci.JobID) bool) error {
 	}
 	var all error
 	for _, d := range entries {
-		if !d.IsDir() || strings.HasPrefix(d.Name(), ".") {
+		if strings.HasPrefix(d.Name(), ".") || !(d.IsDir() || d.Type() == os.ModeSymlink) {
 			continue
 		}
 		f := folder{root: e.cfg.Root, name: d.Name()}
@@ -186,9 +200,16 @@ func (e *Executor) Sweep(ctx context.Context, live func(ci.JobID) bool) error {
 	return all
 }
 
+// sweep removes one folder, or the link to one that was made ahead, with that
+// one. A folder that a link leads to is the link's to sweep.
 func (e *Executor) sweep(ctx context.Context, f folder, live func(ci.JobID) bool) error {
-	if rec, err := f.read(); err == nil && live(rec.Job) {
-		return nil
+	if rec, err := f.read(); err == nil {
+		if live(rec.Job) {
+			return nil
+		}
+		if own := folderOf(f.root, rec.Job); own.name != f.name && own.leadsTo(f) {
+			return nil
+		}
 	}
 	unlock, ok, err := f.tryLock()
 	if err != nil || !ok {

@@ -18,7 +18,7 @@ import (
 const marker = "SLUICE_SANDBOX"
 
 // mark is the marker of a sandbox.
-func (f folder) mark() string { return marker + "=" + f.path() }
+func (f folder) mark() string { return marker + "=" + f.real().path() }
 
 // killMarked ends the processes that carry the sandbox's mark.
 func killMarked(ctx context.Context, f folder) error {

@@ -36,6 +36,9 @@ func removeTree(dir string) error {
 // removeAll is os.RemoveAll with what is in the folder removed at once, because
 // where a disk is slow to free things, waiting for one does not hold up the next.
 func removeAll(dir string) error {
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() { // a link is removed, not followed
+		return os.RemoveAll(dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return os.RemoveAll(dir)

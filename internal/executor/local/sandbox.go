@@ -23,6 +23,10 @@ type Sandbox struct {
 	folder   folder
 	rec      *record
 	fresh    bool
+
+	// Of one that this process made:
+	child  *child
+	report *report
 }
 
 func (e *Executor) sandbox(f folder, rec *record, c *child) *Sandbox {
@@ -37,6 +41,7 @@ func (e *Executor) sandbox(f folder, rec *record, c *child) *Sandbox {
 		folder:   f,
 		rec:      rec,
 		fresh:    c != nil,
+		child:    c,
 	}
 }
 
@@ -91,6 +96,7 @@ func (s *Sandbox) Close(ctx context.Context) error {
 	if err := s.executor.destroy(ctx, s.folder); err != nil {
 		return fmt.Errorf("close the sandbox of %s: %w", s.rec.Job, err)
 	}
+	s.executor.spares.closed()
 	return nil
 }
 
@@ -113,19 +119,13 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 	if err := f.write(rec); err != nil {
 		return nil, err
 	}
-	l := limits{cpus: p.Runtime.CPUs, memory: p.Runtime.Memory, processes: p.Runtime.Processes}
-	if l.processes == 0 {
-		l.processes = e.cfg.Processes
-	}
-	l.processes += agentThreads
-	state := h.make(&rec.Groups, l)
+	state := e.limit(h, rec, p.Runtime)
 	c, o, err := e.begin(ctx, f, p, rec, h)
 	if err != nil {
 		return nil, err
 	}
-	if rec.Isolation == Sandboxed && !state.holds("pids") && os.Geteuid() != 0 {
-		o.Processes = l.processes
-		state.Fallback = "processes by rlimit"
+	if state.Fallback != "" {
+		o.Processes = e.processes(p.Runtime)
 	}
 	o.OOMEvents = rec.Groups.oomEvents()
 	r, err := c.command(ctx, o)
@@ -136,14 +136,37 @@ func (e *Executor) make(ctx context.Context, f folder, p ci.Placement) (*Sandbox
 		return nil, e.explain(f, err)
 	}
 	rec.Ready = true
-	rec.Placed = ci.Placed{
-		Executor: e.Name(), Isolation: describe(p.Runtime, rec, r, state), Size: p.Runtime.Size,
-		CPUs: p.Runtime.CPUs, Memory: p.Runtime.Memory,
-	}
+	rec.Placed = e.placed(p.Runtime, rec, r, state)
 	if err := f.write(rec); err != nil {
 		return nil, err
 	}
-	return e.sandbox(f, rec, c), nil
+	s := e.sandbox(f, rec, c)
+	s.report = r
+	return s, nil
+}
+
+// limit makes the sandbox's cgroups, or finds them, with the limits of the
+// runtime, and says what of them holds.
+func (e *Executor) limit(h *hierarchy, rec *record, r ci.Runtime) held {
+	state := h.make(&rec.Groups, limits{cpus: r.CPUs, memory: r.Memory, processes: e.processes(r)})
+	if rec.Isolation == Sandboxed && !state.holds("pids") && os.Geteuid() != 0 {
+		state.Fallback = "processes by rlimit"
+	}
+	return state
+}
+
+// processes is the limit of processes, with those of the agent.
+func (e *Executor) processes(r ci.Runtime) int64 {
+	if r.Processes == 0 {
+		return e.cfg.Processes + agentThreads
+	}
+	return r.Processes + agentThreads
+}
+
+func (e *Executor) placed(rt ci.Runtime, rec *record, r *report, state held) ci.Placed {
+	return ci.Placed{
+		Executor: e.Name(), Isolation: describe(rt, rec, r, state), Size: rt.Size, CPUs: rt.CPUs, Memory: rt.Memory,
+	}
 }
 
 // awaitGVisor waits until the agent inside answers.
@@ -308,6 +331,7 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 	if _, err := os.Lstat(f.path()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	real := f.real()
 	rec, err := f.read()
 	if err != nil {
 		rec = &record{} // of a half-made one there is nothing to end
@@ -333,11 +357,15 @@ func (e *Executor) destroy(ctx context.Context, f folder) error {
 		return err
 	}
 	if rec.Maps != nil && rec.Maps.Helpers {
-		if err := e.removeMapped(ctx, f, rec.Maps); err != nil {
+		if err := e.removeMapped(ctx, real, rec.Maps); err != nil {
 			return err
 		}
 	}
-	return removeTree(f.path())
+	if err := removeTree(real.path()); err != nil || real == f {
+		return err
+	}
+	_ = os.Remove(real.path() + ".lock")
+	return removeTree(f.path()) // the link
 }
 
 // politeness is how long an agent without a PID namespace has to end what it
