@@ -43,6 +43,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "jobs", env: "SLUICE_JOBS", value: "1000", usage: "jobs that run at once, at most"},
 		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
+		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
 	}
@@ -53,7 +54,7 @@ type serverConfig struct {
 	data, listen, url string
 	tlsCert, tlsKey   string
 	database          string
-	jobs              int
+	jobs, ahead       int
 	capacity          engine.Demand
 	anyRuntime        bool
 	jsonLog           bool
@@ -192,6 +193,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "jobs":
 			if c.jobs, err = strconv.Atoi(v); err != nil || c.jobs < 1 {
 				bad(t, "%q: want a number from 1 on", v)
+			}
+		case "ahead":
+			if c.ahead, err = strconv.Atoi(v); err != nil || c.ahead < 0 {
+				bad(t, "%q: want a number, 0 or more", v)
 			}
 		case "cpus":
 			if c.capacity.CPUs, err = strconv.ParseFloat(v, 64); err != nil || c.capacity.CPUs < 0 {

@@ -158,7 +158,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, serve}
+	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, serve}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {
@@ -168,6 +168,17 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	}
 	work.Wait()
 	return errors.Join(errs...)
+}
+
+// keepAhead makes sandboxes ahead, where sandboxes can be made.
+func (s *server) keepAhead(ctx context.Context) error {
+	if s.cfg.ahead > 0 {
+		if err := s.placer.local().Keep(ctx, s.cfg.ahead); err != nil {
+			s.log.Warn("no sandboxes are made ahead; builds do without", "err", err)
+		}
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (s *server) close() error {
