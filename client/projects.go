@@ -19,7 +19,6 @@ type Project struct {
 	Runtime     Runtime           `json:"runtime,omitzero"`
 	Variables   []Variable        `json:"variables,omitempty"`
 	Limits      Limits            `json:"limits,omitzero"`
-	Retries     int               `json:"retries,omitempty"`
 	Artifacts   string            `json:"artifacts,omitempty"` // "" = zip, or folder
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`

@@ -102,7 +102,7 @@ func TestAllThatIsWrong(t *testing.T) {
 	_, err := w.admin.CreateProject(t.Context(), client.Project{
 		Name: "x/y", Description: strings.Repeat("d", 256), Source: client.Source{Type: "cvs", Version: "a b"}, File: "/etc/passwd",
 		Runtime: client.Runtime{Executor: "x", Isolation: "y", Image: "a b", Dockerfile: "../D", CPUs: -1, Memory: -1, Processes: -1},
-		Limits:  client.Limits{Timeout: -1, Jobs: -1, Builds: 1e6, Queue: 1}, Retries: 11, Artifacts: "rar", Tags: tags,
+		Limits:  client.Limits{Timeout: -1, Jobs: -1, Builds: 1e6, Queue: 1}, Artifacts: "rar", Tags: tags,
 		Variables: []client.Variable{{Name: "", Value: "a\x00"}},
 	})
 	e := wantError(t, err, 422, "invalid", "project name")
@@ -116,7 +116,7 @@ func TestAllThatIsWrong(t *testing.T) {
 	want := []string{
 		"name", "description", "source.type", "source.location", "source.version", "file",
 		"runtime.executor", "runtime.isolation", "runtime.image", "runtime.dockerfile", "runtime.cpus", "runtime.memory", "runtime.processes",
-		"variables[0].name", "variables[0].value", "limits.timeout", "limits.queue", "limits.jobs", "limits.builds", "retries", "artifacts", "tags",
+		"variables[0].name", "variables[0].value", "limits.timeout", "limits.queue", "limits.jobs", "limits.builds", "artifacts", "tags",
 	}
 	slices.Sort(got)
 	slices.Sort(want)

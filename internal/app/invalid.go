@@ -58,7 +58,6 @@ const (
 	maxTags        = 50
 	maxTagKey      = 127
 	maxTagValue    = 255
-	maxRetries     = 10
 	maxJobs        = 1000
 	minTime        = time.Second
 	maxTime        = 36 * time.Hour
@@ -77,9 +76,6 @@ func checkProject(p ci.Project) error {
 	in.runtime("runtime", p.Runtime)
 	in.variables("variables", p.Variables)
 	in.limits(p.Limits)
-	if p.Retries < 0 || p.Retries > maxRetries {
-		in.add("retries", "want 0 to %d", maxRetries)
-	}
 	switch p.Artifacts {
 	case "", "zip", "folder":
 	default:

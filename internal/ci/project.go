@@ -17,7 +17,6 @@ type Project struct {
 	Runtime     Runtime           `json:"runtime,omitzero"`
 	Variables   []Variable        `json:"variables,omitempty"`
 	Limits      Limits            `json:"limits,omitzero"`     // queue timeout and builds at once are among them
-	Retries     int               `json:"retries,omitempty"`   // how often a failed build is done again by itself
 	Artifacts   string            `json:"artifacts,omitempty"` // how artifacts are kept: "" = zip, or folder
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"` // only those who were given a role in it see it

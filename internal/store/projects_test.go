@@ -25,7 +25,7 @@ func TestProjectsAreChangedByRevision(t *testing.T) {
 		now := time.Unix(1_800_000_000, 7).UTC()
 		db := openWith(t, url, store.Options{Now: func() time.Time { return now }})
 		ctx := t.Context()
-		p := ci.Project{Name: "shop", Source: ci.Source{Type: "git", Location: "https://example.com/shop.git"}, Retries: 2,
+		p := ci.Project{Name: "shop", Source: ci.Source{Type: "git", Location: "https://example.com/shop.git"}, Description: "a shop",
 			Variables: []ci.Variable{{Name: "A", Value: "ü\x00"}}, Limits: ci.Limits{Timeout: time.Hour}, Tags: map[string]string{"team": "x"}}
 		first, err := db.PutProject(ctx, p)
 		if err != nil || first.Revision != 1 || !first.Created.Equal(now) {
