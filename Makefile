@@ -12,7 +12,7 @@ SCRIPTS      = $(shell git ls-files '*.sh') .ci/run
 
 # Packages without an engine, a sandbox or a network in their tests.
 FAST := ./internal/ci ./internal/runtimes ./internal/frontend/... ./internal/logs ./internal/blob/... \
-	./internal/fileset ./internal/report ./internal/image ./internal/buildtool ./internal/engine ./internal/store ./test/summary
+	./internal/fileset ./internal/report ./internal/image ./internal/buildtool ./internal/engine ./internal/store ./internal/auth ./internal/app ./internal/api ./client ./test/summary
 
 .PHONY: help build test check lint layers fmt fuzz bench demo engines engines-stop clean
 

@@ -26,8 +26,9 @@ type Build struct {
 	Limits    Limits     `json:"limits,omitzero"`
 	Runtime   Runtime    `json:"runtime,omitzero"`
 	Batch     bool       `json:"batch,omitempty"`
-	RetryOf   string     `json:"retryOf,omitempty"` // ID of the build that this one does again
-	Jobs      []Job      `json:"jobs"`              // without steps in lists
+	RetryOf   string     `json:"retryOf,omitempty"`   // ID of the build that this one does again
+	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder
+	Jobs      []Job      `json:"jobs"`                // without steps in lists
 	// Plan is what the definition compiled to, as the server stores it; only where one build is shown.
 	Plan    json.RawMessage `json:"plan,omitempty"`
 	Metered int64           `json:"meteredSeconds"`

@@ -77,6 +77,7 @@ func (s *Start) request(p ci.Project, u ci.User) engine.Request {
 	r := engine.Request{
 		Key: keyOf("start", s.Key), Project: p.Name, Source: p.Source, Initiator: u.Name, File: p.File, Inline: p.Inline, Batch: p.Batch,
 		Variables: mergeVariables(p.Variables, s.Variables), Runtime: mergeRuntime(p.Runtime, s.Runtime), Limits: p.Limits,
+		Packaging: p.Artifacts,
 	}
 	if s.Ref != "" {
 		r.Source.Version = s.Ref
@@ -283,7 +284,7 @@ func (a *App) RetryBuild(ctx context.Context, project string, number int64, key 
 	}
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, engine.Request{
 		Key: keyOf("retry "+string(old.ID), key), Project: project, Source: pinned(old), Initiator: u.Name, File: old.File, Inline: old.Inline, Batch: old.Batch,
-		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID,
+		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID, Packaging: old.Packaging,
 	})
 	if err != nil {
 		return BuildInfo{}, false, err

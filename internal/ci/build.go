@@ -27,7 +27,8 @@ type Build struct {
 	Limits    Limits     `json:"limits,omitzero"`
 	Runtime   Runtime    `json:"runtime,omitzero"` // what jobs that do not say otherwise run in
 	Batch     bool       `json:"batch,omitempty"`
-	RetryOf   BuildID    `json:"retryOf,omitempty"` // the build that this one does again
+	RetryOf   BuildID    `json:"retryOf,omitempty"`   // the build that this one does again
+	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder; "" = as the runner has it
 	Jobs      []JobRun   `json:"jobs"`
 	Plan      *Plan      `json:"plan,omitempty"`
 	Metered   int64      `json:"meteredSeconds"` // seconds that sandboxes were held, added up over the jobs

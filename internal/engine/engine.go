@@ -38,6 +38,9 @@ type Config struct {
 	// Compilers is how many definitions Run compiles at once. 0 = Start compiles
 	// before it returns, and nothing needs Run.
 	Compilers int
+	// Guard refuses definitions that give a job privileges which its build was not
+	// started with: on a server who writes a definition is not who grants those.
+	Guard bool
 	// Retain keeps builds in memory when they are done. It is for a process that
 	// does one: what it knows of it must not depend on files that may be removed.
 	Retain bool

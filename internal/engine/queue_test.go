@@ -400,3 +400,37 @@ func TestAnInlineDefinitionIsNotLookedForInTheSource(t *testing.T) {
 		t.Errorf("got job %q of %s", a.Job.Name, a.Build.ID)
 	}
 }
+
+// mighty is a front end whose jobs want privileges.
+type mighty struct{ lines }
+
+func (m mighty) Compile(d ci.Definition) (*ci.Plan, error) {
+	p, err := m.lines.Compile(d)
+	if err == nil {
+		p.Jobs[0].Runtime.Privileged = true
+	}
+	return p, err
+}
+
+func TestADefinitionDoesNotGrantPrivileges(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		guard, allowed bool
+		want           ci.Status
+	}{{true, false, ci.Failed}, {true, true, ci.Running}, {false, false, ci.Running}} {
+		s, err := store.OpenJournal(t.TempDir(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		e := engine.New(engine.Config{Store: s, Fronts: []ci.FrontEnd{mighty{}}, Fetcher: text("a:"), Guard: c.guard})
+		id := begin(t, e, engine.Request{Runtime: ci.Runtime{Privileged: c.allowed}})
+		b, err := e.Build(t.Context(), id)
+		if err != nil || b.Status != c.want {
+			t.Errorf("guard %v, allowed %v: got %s, %v; want %s", c.guard, c.allowed, b.Status, err, c.want)
+		}
+		if c.want == ci.Failed && (len(b.Problems) != 1 || !strings.Contains(b.Problems[0].Message, "administrator")) {
+			t.Errorf("got the problems %v", b.Problems)
+		}
+	}
+}

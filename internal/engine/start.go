@@ -26,6 +26,7 @@ type Request struct {
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
 	Limits    ci.Limits
 	RetryOf   ci.BuildID // the build that this one does again
+	Packaging string     // of artifacts: zip or folder; "" = as the runner has it
 }
 
 // Start stores the build and, where Run does not, compiles its definition. A
@@ -50,7 +51,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
 		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
-		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf,
+		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Packaging: r.Packaging,
 	}, r.Key)
 	if err != nil {
 		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)
@@ -102,6 +103,9 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 	b.mu.Unlock()
 
 	plan, err := e.plan(looking, &rec)
+	if err == nil {
+		err = e.guard(&rec, plan)
+	}
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -162,6 +166,20 @@ func (e *Engine) plan(ctx context.Context, rec *ci.Build) (*ci.Plan, error) {
 		return nil, err
 	}
 	return plan, check(plan)
+}
+
+// guard is Config.Guard.
+func (e *Engine) guard(rec *ci.Build, plan *ci.Plan) error {
+	if !e.cfg.Guard || rec.Runtime.Privileged {
+		return nil
+	}
+	for _, j := range plan.Jobs {
+		if j.Runtime.Privileged {
+			return ci.Problems{{Pos: ci.Pos{File: plan.File}, Severity: ci.Error,
+				Message: fmt.Sprintf("build %q wants privileged-mode, which its project does not have: leave it out, or ask an administrator of the server to allow it for the project", j.Name)}}
+		}
+	}
+	return nil
 }
 
 // find picks the definition and the front end that answers to its name.

@@ -47,10 +47,10 @@ func (j *job) artifact(ctx context.Context, s *ci.StepRun, log io.Writer, spec c
 	n := len(spec.Files)
 	set := ci.FileSet{
 		Dir: j.sandbox.Dirs().Source, Base: texts[1], Globs: texts[3 : 3+n], Excludes: texts[3+n:],
-		Symlinks: spec.Symlinks && j.r.cfg.Packaging == Zip,
+		Symlinks: spec.Symlinks && j.packaging() == Zip,
 	}
 	dir := filepath.Join(j.r.cfg.Output(j.a.Run.ID), "artifacts")
-	a := ci.Artifact{ID: spec.ID, Name: name, Format: j.r.cfg.Packaging}
+	a := ci.Artifact{ID: spec.ID, Name: name, Format: j.packaging()}
 	matched, err := j.pack(ctx, &a, set, spec.Flatten, dir)
 	for _, glob := range matched.Unmatched {
 		logLine(log, "Skipping invalid file path %s: nothing matches it", glob)
@@ -136,4 +136,12 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// packaging is how the job's artifacts are kept.
+func (j *job) packaging() string {
+	if p := j.a.Build.Packaging; p == Zip || p == Folder {
+		return p
+	}
+	return j.r.cfg.Packaging
 }

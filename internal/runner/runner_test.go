@@ -250,6 +250,19 @@ reports:
 	}
 }
 
+// What the build was started with counts before what the runner has.
+func TestABuildsOwnPackaging(t *testing.T) {
+	t.Parallel()
+	for _, own := range []string{runner.Folder, runner.Zip} {
+		w := newWorld(t, "phases: {build: {commands: ['write a one']}}\nartifacts: {files: [a]}\n")
+		w.config = func(c *runner.Config) { c.Packaging = runner.Zip }
+		b, _ := w.run(func(r *engine.Request) { r.Packaging = own })
+		if got := b.Jobs[0].Artifacts[0].Format; got != own {
+			t.Errorf("got %s, want %s", got, own)
+		}
+	}
+}
+
 func TestAZIPIsTheSameToTheByteTwice(t *testing.T) {
 	t.Parallel()
 	sums := map[string]bool{}
