@@ -137,7 +137,7 @@ func TestSilence(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, ": alive\n\nid: 1\ndata: {\"seq\":1}\n\nid: 2\r\ndata: {\"seq\":\ndata: 2}\r\n\r\nevent: end\ndata: {}\n\n")
 	})
-	cl.retry.Silence = 30 * time.Millisecond
+	cl.retry.Silence = 300 * time.Millisecond
 	var seqs []int64
 	err := cl.Events(t.Context(), "p", 1, 0, func(e Event) error { seqs = append(seqs, e.Seq); return nil })
 	if err != nil || len(seqs) != 2 || seqs[1] != 2 {

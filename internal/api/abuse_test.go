@@ -114,7 +114,7 @@ func TestIncidents(t *testing.T) {
 // TestSlowBody sends a body that never ends, and is sent away.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *api.Config) { c.Patience = 50 * time.Millisecond })
+	w := newWorld(t, func(c *api.Config) { c.Patience = 500 * time.Millisecond })
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
