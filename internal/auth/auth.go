@@ -82,7 +82,7 @@ func (a *Auth) bare(ctx context.Context) (bool, error) {
 // Issue makes a token for k.User with the note, scopes and expiry of k. The
 // secret is the answer, this once.
 func (a *Auth) Issue(ctx context.Context, k ci.Token) (secret string, made ci.Token, err error) {
-	if err := CheckScopes(k.Scopes); err != nil {
+	if err := a.CheckScopes(k.Scopes); err != nil {
 		return "", ci.Token{}, err
 	}
 	now := a.now()
@@ -134,6 +134,8 @@ func (a *Auth) Identify(ctx context.Context, secret string) (ci.User, error) {
 	}
 	u.Password = ""
 	a.noteUse(ctx, k, now)
+	k.Hash = ""
+	u.Token = &k
 	return narrow(u, k.Scopes), nil
 }
 

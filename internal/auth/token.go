@@ -70,7 +70,7 @@ const (
 )
 
 // CheckScopes refuses scopes that mean nothing.
-func CheckScopes(scopes []string) error {
+func (*Auth) CheckScopes(scopes []string) error {
 	for _, s := range scopes {
 		if role, ok := strings.CutPrefix(s, scopeRole); ok && ci.Role(role).Known() {
 			continue
@@ -78,41 +78,70 @@ func CheckScopes(scopes []string) error {
 		if name, ok := strings.CutPrefix(s, scopeProject); ok && ci.CheckProjectName(name) == nil {
 			continue
 		}
-		return fmt.Errorf("token scope %q: want role:ROLE, with viewer, builder, maintainer or admin, or project:NAME: %w", s, ci.ErrInvalid)
+		return fmt.Errorf("token scope %.200q: want role:ROLE, with viewer, builder, maintainer or admin, or project:NAME: %w", s, ci.ErrInvalid)
 	}
 	return nil
 }
 
-// narrow is the user as far as the scopes let him. With a scope that means nothing
-// here the token lets nothing through: it may come from a newer sluice.
-func narrow(u ci.User, scopes []string) ci.User {
-	limit := ci.RoleAdmin
+// Within says whether a token with the scopes lets nothing through that one with
+// the scopes of would not, whoever's they are.
+func (*Auth) Within(scopes, of []string) bool {
+	less, more := reachOf(scopes), reachOf(of)
+	if !more.role.AtLeast(less.role) {
+		return false
+	}
+	if more.projects == nil {
+		return true
+	}
+	outside := func(name string) bool { return !slices.Contains(more.projects, name) }
+	return less.projects != nil && !slices.ContainsFunc(less.projects, outside)
+}
+
+// reach is what scopes leave of the rights of a user.
+type reach struct {
+	role     ci.Role  // no more than this one may
+	projects []string // nothing outside of these; nil = all
+}
+
+// reachOf reads scopes. With one that means nothing here nothing is left: it may
+// come from a newer sluice.
+func reachOf(scopes []string) reach {
+	r := reach{role: ci.RoleAdmin}
 	roles, unknown := false, false
 	for _, s := range scopes {
 		role, isRole := strings.CutPrefix(s, scopeRole)
 		name, isProject := strings.CutPrefix(s, scopeProject)
 		switch {
 		case isRole:
-			if r := ci.Role(role); !roles || r.AtLeast(limit) {
-				limit = r
+			if given := ci.Role(role); !roles || given.AtLeast(r.role) {
+				r.role = given
 			}
 			roles = true
 		case isProject:
-			u.Only = append(slices.Clone(u.Only), name)
+			r.projects = append(r.projects, name)
 		default:
 			unknown = true
 		}
 	}
 	if unknown {
-		limit, roles = ci.RoleNone, true
+		r.role = ci.RoleNone
 	}
-	if !roles {
+	return r
+}
+
+// narrow is the user as far as the scopes let him.
+func narrow(u ci.User, scopes []string) ci.User {
+	r := reachOf(scopes)
+	if r.projects != nil {
+		u.Only = append(slices.Clone(u.Only), r.projects...)
+	}
+	if r.role == ci.RoleAdmin {
 		return u
 	}
-	u.Role = lesser(u.Role, limit)
+	u.Role = lesser(u.Role, r.role)
 	projects := make(map[string]ci.Role, len(u.Projects))
-	for name, r := range u.Projects {
-		projects[name] = lesser(r, limit)
+	for name, own := range u.Projects {
+		projects[name] = lesser(own, r.role)
 	}
 	u.Projects = projects
 	return u

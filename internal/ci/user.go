@@ -29,6 +29,9 @@ type User struct {
 	// Only, of a request and never stored, lists the projects that the token it
 	// came with is good for; nil = all.
 	Only []string `json:"-"`
+	// Token, of a request and never stored, is what it came with, without the
+	// hash; nil = no token.
+	Token *Token `json:"-"`
 }
 
 // Token lets a program act for a user. What it consists of is not kept, only its hash.
