@@ -78,7 +78,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	})
 	s.auth = auth.New(s.db, nil)
 	s.api = api.New(api.Config{
-		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Discard: s.discard, Audit: s.audit}),
+		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Tokens: s.auth, Discard: s.discard, Audit: s.audit}),
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
 	return s, nil

@@ -32,7 +32,7 @@ reports: {unit: {files: [r.xml], file-format: JUNITXML}}
 type access struct {
 	least ci.Role
 	ok    int
-	where string // "" = in a project, "server" = makes something beside projects, "list" = lists what one may see
+	where string // "" = in a project, "server" = about the whole server, "list" = for all, of what one may see, "token" = of another user
 	body  string
 	spoil bool // it changes what others would need
 	path  string
@@ -59,6 +59,14 @@ var table = map[string]access{
 	"listArtifacts": {least: ci.RoleViewer, ok: 200},
 	"getArtifact":   {least: ci.RoleViewer, ok: 200, path: "build/results/out.txt"},
 	"listReports":   {least: ci.RoleViewer, ok: 200},
+	"listUsers":     {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"getUser":       {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"putUser":       {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"role":"viewer","projects":{"web":"builder"}}`},
+	"deleteUser":    {least: ci.RoleAdmin, ok: 204, where: "server"},
+	"getMe":         {least: ci.RoleNone, ok: 200, where: "list"},
+	"listTokens":    {least: ci.RoleNone, ok: 200, where: "list"},
+	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`},
+	"revokeToken":   {least: ci.RoleAdmin, ok: 204, where: "token"},
 }
 
 // operations lists those of the document: their method, path and description.
@@ -93,6 +101,8 @@ func (c caller) want(row access) int {
 		return http.StatusForbidden
 	case row.where == "server":
 		return row.ok
+	case row.where == "token" && !c.role.AtLeast(row.least):
+		return http.StatusNotFound
 	case c.what == "scoped" || c.what == "stranger":
 		return http.StatusNotFound
 	case !c.role.AtLeast(row.least):
@@ -142,7 +152,11 @@ func TestAccess(t *testing.T) {
 				project = fmt.Sprintf("spoilt-%d", n)
 				built(project)
 			}
-			at := strings.NewReplacer("{project}", project, "{number}", "1", "{path}", row.path).Replace(path)
+			someone, id := fmt.Sprintf("someone-%d", n), ""
+			if strings.Contains(path, "{name}") || strings.Contains(path, "{id}") {
+				id = w.userID(ci.User{Name: someone, Role: ci.RoleViewer})
+			}
+			at := strings.NewReplacer("{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id).Replace(path)
 			body := row.body
 			if strings.Contains(body, "%s") {
 				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))

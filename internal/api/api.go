@@ -57,6 +57,8 @@ func New(c Config) *API {
 	a.builds()
 	a.logs()
 	a.results()
+	a.users()
+	a.tokens()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plainText(w, "ok\n") })
 	a.mux.HandleFunc("GET /readyz", a.ready)
@@ -115,7 +117,7 @@ func (a *API) document() huma.Config {
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "Sluice", Version: a.cfg.Version,
-			Description: "Projects, builds, logs, artifacts and reports of a Sluice server.\n\n" +
+			Description: "Projects, builds, logs, artifacts and reports of a Sluice server, its users and their tokens.\n\n" +
 				"Lists come in pages: `next` is the `after` of the next page, and is not there at the end. " +
 				"Times of limits are in nanoseconds. Errors are application/problem+json; programs go by their `code`.",
 		},

@@ -117,7 +117,7 @@ func FuzzRequests(f *testing.F) {
 		for _, p := range o.op.Parameters {
 			switch {
 			case p.In == "path":
-				value := map[string]string{"project": "web", "number": "1", "path": "build/BUILD/0"}[p.Name]
+				value := map[string]string{"project": "web", "number": "1", "path": "build/BUILD/0", "name": "ann", "id": "T"}[p.Name]
 				if c.of(3) == 0 {
 					value = c.text()
 				}

@@ -98,8 +98,9 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 			t.Errorf("runner: %v", err)
 		}
 	})
+	w.auth = auth.New(w.store, nil)
 	w.app = app.New(app.Config{
-		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output,
+		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth,
 		Discard: func(_ context.Context, id ci.BuildID) error {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},
@@ -110,7 +111,6 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 			return nil
 		},
 	})
-	w.auth = auth.New(w.store, nil)
 	if _, err := w.auth.Bootstrap(ctx, func(s string) error { w.token = s; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +190,17 @@ func (w *world) user(u ci.User, scopes ...string) string {
 		w.t.Fatal(err)
 	}
 	return secret
+}
+
+// userID makes a user with a token, and gives the ID of that.
+func (w *world) userID(u ci.User) string {
+	w.t.Helper()
+	w.user(u)
+	all, err := w.store.Tokens(w.t.Context(), u.Name)
+	if err != nil || len(all) != 1 {
+		w.t.Fatalf("got %d tokens, %v", len(all), err)
+	}
+	return all[0].ID
 }
 
 // project makes one whose definition is a spec without its version line.

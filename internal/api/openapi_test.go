@@ -48,7 +48,7 @@ func TestOpenAPI(t *testing.T) {
 	for path, schema := range map[string]string{
 		"/projects": "ListProject", "/projects/web": "Project", "/builds": "ListBuild", "/projects/web/builds/1": "BuildInfo",
 		"/projects/web/builds/1/steps": "ListJobSteps", "/projects/web/builds/1/artifacts": "ListJobArtifact",
-		"/projects/web/builds/1/reports": "ListJobReport", "/projects/missing": "Fault", "/builds?limit=0": "Fault",
+		"/projects/web/builds/1/reports": "ListJobReport", "/users": "ListUser", "/users/admin": "User", "/me": "Me", "/tokens": "ListToken", "/projects/missing": "Fault", "/builds?limit=0": "Fault",
 	} {
 		s, err := c.Compile("mem:///doc#/components/schemas/" + schema)
 		if err != nil {

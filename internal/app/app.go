@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -12,12 +13,13 @@ import (
 	"github.com/sluice-ci/sluice/internal/store"
 )
 
-// Config is what the front desk works with. Engine, Store, Logs and Output are
-// needed; the rest has a use for its zero value.
+// Config is what the front desk works with. Engine, Store, Logs, Output
+// and Tokens are needed; the rest has a use for its zero value.
 type Config struct {
 	Engine *engine.Engine
 	Store  *store.DB
 	Logs   *logs.Store
+	Tokens Tokens
 	Blobs  ci.Blobs              // of artifacts that have a key; nil = none have
 	Output func(ci.JobID) string // the directory that the runner was given for the job
 	// Discard removes what of a deleted build lies outside the store: logs, artifacts.
@@ -37,11 +39,23 @@ type AuditEntry struct {
 	Detail  string
 }
 
+// Tokens makes tokens and knows what their scopes mean: auth.Auth.
+type Tokens interface {
+	// Issue makes a token for k.User with the note, scopes and expiry of k.
+	Issue(ctx context.Context, k ci.Token) (secret string, made ci.Token, err error)
+	// CheckScopes refuses scopes that mean nothing.
+	CheckScopes(scopes []string) error
+	// Within says whether a token with the scopes lets nothing through that one
+	// with the scopes of would not.
+	Within(scopes, of []string) bool
+}
+
 // App is the front desk. Its methods are safe from several goroutines. Each
 // takes the user from the context and answers with the sentinels of ci;
 // ci.ErrInvalid comes as Invalid where fields can be named.
 type App struct {
-	cfg Config
+	cfg    Config
+	people sync.Mutex // held while users change: somebody must stay an administrator
 }
 
 // New makes the front desk.
@@ -78,6 +92,13 @@ const (
 	stopBuild     verb = "build.stop"
 	retryBuild    verb = "build.retry"
 	deleteBuild   verb = "build.delete"
+	viewUser      verb = "user.view"
+	createUser    verb = "user.create"
+	updateUser    verb = "user.update"
+	deleteUser    verb = "user.delete"
+	viewToken     verb = "token.view" // these three of others; one's own are everybody's
+	createToken   verb = "token.create"
+	revokeToken   verb = "token.revoke"
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
