@@ -39,6 +39,7 @@ var commands = []struct {
 	{"run", newRun}, {"lint", newLint}, {"plan", newPlan}, {"schema", newSchema}, {"env", newEnv}, {"doctor", newDoctor},
 	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
+	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami},
 	{"version", newVersion}, {"man", newMan},
 }
 
