@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // children lists the processes whose parent is pid.
@@ -64,25 +66,14 @@ func (s *served) proc(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), name)
 }
 
-// worked is the processor time that the server's threads have had. It is not read
-// from stat, which counts in hundredths of a second: an idle server takes less.
+// worked is the processor time that the server has had. It is the kernel's clock
+// of the process: stat counts in hundredths of a second, which is more than an
+// idle server takes, and a sum over its threads loses those that end.
 func (s *served) worked() (time.Duration, error) {
-	threads, err := filepath.Glob(s.proc("task/*/schedstat"))
-	if err != nil || len(threads) == 0 {
-		return 0, fmt.Errorf("threads of the server: %v, %w", threads, err)
+	const ofProcess = 2 // CPUCLOCK_SCHED, clock_getcpuclockid(3)
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^s.cmd.Process.Pid<<3|ofProcess), &t); err != nil {
+		return 0, fmt.Errorf("processor time of the server: %w", err)
 	}
-	var sum time.Duration
-	for _, name := range threads {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // it has ended
-		}
-		ns, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(ns, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
-		sum += time.Duration(n)
-	}
-	return sum, nil
+	return time.Duration(t.Nano()), nil
 }
