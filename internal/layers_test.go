@@ -21,14 +21,16 @@ var layers = map[string][]string{
 	// 1b: what a sandbox is made of; it knows the nouns.
 	"internal/fileset": {"internal/ci"},
 	"internal/agent":   {"internal/ci", "internal/fileset"},
+	// 1b: knows nothing of Sluice.
+	"internal/filelock": {},
 	// 2: each knows the nouns and no sibling.
 	"internal/engine":             {"internal/ci"},
 	"internal/frontend/buildspec": {"internal/ci"},
 	"internal/executor/local":     {"internal/ci", "internal/fileset", "internal/agent"},
 	"internal/executor/docker":    {"internal/ci", "internal/fileset", "internal/agent"},
-	"internal/store":              {"internal/ci"},
+	"internal/store":              {"internal/ci", "internal/filelock"},
 	"internal/blob":               {"internal/ci"},
-	"internal/logs":               {"internal/ci"},
+	"internal/logs":               {"internal/ci", "internal/filelock"},
 	"internal/secret":             {"internal/ci"},
 	"internal/source":             {"internal/ci", "internal/fileset"},
 	"internal/report":             {"internal/ci"},
@@ -55,7 +57,7 @@ var layers = map[string][]string{
 	"cmd/sluice/internal/inside":   {"internal/agent", "internal/buildtool", "internal/executor/local"},
 	"cmd/sluice/internal/embedded": {},
 	"cmd/sluice/internal/show":     {"internal/ci"},
-	"cmd/sluice/internal/outdir":   {"internal/ci", "internal/report"},
+	"cmd/sluice/internal/outdir":   {"internal/ci", "internal/filelock", "internal/report"},
 }
 
 // only lists who may import a package of the standard library or of others,

@@ -56,7 +56,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.db, err = store.OpenDB(ctx, cfg.database, store.Options{Log: log}); err != nil {
 		return s, err
 	}
-	if s.logs, err = logs.Open(s.path("logs"), logs.Options{}); err != nil {
+	if s.logs, err = logs.Open(s.path("logs"), logs.Options{Patience: 10 * time.Second}); err != nil {
 		return s, err
 	}
 	caches, err := blob.OpenCache(s.path("cache"))

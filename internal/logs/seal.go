@@ -17,13 +17,13 @@ func (s *Store) Seal(ctx context.Context, name ci.StepID) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if err := s.seal(name); err != nil {
+	if err := s.seal(ctx, name); err != nil {
 		return fmt.Errorf("seal the log of step %q: %w", name, err)
 	}
 	return nil
 }
 
-func (s *Store) seal(name ci.StepID) error {
+func (s *Store) seal(ctx context.Context, name ci.StepID) error {
 	base, err := s.base(name)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Store) seal(name ci.StepID) error {
 			return err
 		}
 	}
-	w, err := s.open(name)
+	w, err := s.open(ctx, name)
 	if err != nil {
 		return err
 	}

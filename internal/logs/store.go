@@ -17,8 +17,11 @@ import (
 
 // Options of a Store. The zero value is good.
 type Options struct {
-	Now  func() time.Time // default: time.Now
-	Sync bool             // Seal waits until the log is on the disk, for those who must not lose it with the power
+	Now func() time.Time // default: time.Now
+	// Patience is how long Append and Seal wait for a log that another process has:
+	// one that was killed a moment ago may have it still. 0 = not at all.
+	Patience time.Duration
+	Sync     bool // Seal waits until the log is on the disk, for those who must not lose it with the power
 }
 
 // Store keeps the logs of steps below one directory. It is safe from several

@@ -124,6 +124,51 @@ func TestSecretAcrossWriters(t *testing.T) {
 	}
 }
 
+// With patience, a writer waits for one that is on its way out.
+func TestALogIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := appendTo(t, openStore(t, dir), stepName)
+	write(t, first, "one\n")
+	other, err := Open(dir, Options{Patience: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close() })
+	type answer struct {
+		w   ci.LogWriter
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		w, err := other.Append(t.Context(), stepName, nil)
+		got <- answer{w, err}
+	}()
+	mine := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(mine)
+	if _, err := other.Append(ctx, stepName, nil); !errors.Is(err, mine) {
+		t.Errorf("given up: got %v, want the cause", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := <-got
+	if a.err != nil {
+		t.Fatal(a.err)
+	}
+	write(t, a.w, "two\n")
+	if err := a.w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Seal(t.Context(), stepName); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, other, stepName); got != "one\ntwo\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestOneWriterAtATime(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

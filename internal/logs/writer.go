@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/filelock"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,7 +57,7 @@ func (s *Store) Append(ctx context.Context, name ci.StepID, mask []string) (ci.L
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	w, err := s.open(name)
+	w, err := s.open(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("append to the log of step %q: %w", name, err)
 	}
@@ -69,7 +70,7 @@ func (s *Store) Append(ctx context.Context, name ci.StepID, mask []string) (ci.L
 }
 
 // open makes the files of a log and claims it.
-func (s *Store) open(name ci.StepID) (*Writer, error) {
+func (s *Store) open(ctx context.Context, name ci.StepID) (*Writer, error) {
 	base, err := s.base(name)
 	if err != nil {
 		return nil, err
@@ -89,26 +90,19 @@ func (s *Store) open(name ci.StepID) (*Writer, error) {
 		s.drop(base, st)
 		return nil, fmt.Errorf("it has a writer already: %w", ci.ErrConflict)
 	}
-	if err := w.openFiles(); err != nil {
+	if err := w.openFiles(ctx); err != nil {
 		_ = w.release()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *Writer) openFiles() error {
-	log, err := os.OpenFile(w.base+logSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+func (w *Writer) openFiles(ctx context.Context) error {
+	log, err := w.s.openLocked(ctx, w.base+logSuffix)
 	if err != nil {
 		return err
 	}
 	w.log, w.locked = w.s.wrap(log), log
-	// The lock goes with the process, however that ends.
-	if err := unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("another process writes it: %w", ci.ErrConflict)
-		}
-		return fmt.Errorf("lock %s: %w", log.Name(), err)
-	}
 	idx, err := os.OpenFile(w.base+indexSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -126,6 +120,32 @@ func (w *Writer) openFiles() error {
 	w.noted, w.end, err = lastRecord(idx, xi.Size(), li.Size())
 	w.lines, w.sealed = w.noted.Lines, w.noted.Sealed
 	return err
+}
+
+// openLocked opens a file with a lock that goes with the process, however that ends.
+func (s *Store) openLocked(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if s.opt.Patience == 0 {
+		if err = filelock.TryLock(f); err != nil {
+			_ = f.Close()
+		}
+	} else {
+		patience, stop := context.WithTimeout(ctx, s.opt.Patience)
+		defer stop()
+		err = filelock.Lock(patience, f)
+	}
+	switch {
+	case errors.Is(err, filelock.ErrTaken) && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, filelock.ErrTaken):
+		return nil, fmt.Errorf("another process writes it: %w", ci.ErrConflict)
+	case err != nil:
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
 }
 
 // recover cuts the log back to the last record and takes up masking there.

@@ -9,13 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/filelock"
 )
 
 // sqliteDB is one file, of one process. What that process wrote it finds
@@ -52,6 +55,10 @@ func newSQLite(path string) (*sqliteDB, error) {
 	return s, nil
 }
 
+// deathThroes is how long a process that is dead may still have its files, by what
+// it was just forking (filelock).
+const deathThroes = 10 * time.Second
+
 // take holds PATH.lock for as long as the process lives. The file stays when it
 // ends: removing it could remove the lock of the next one.
 func (s *sqliteDB) take() error {
@@ -59,12 +66,21 @@ func (s *sqliteDB) take() error {
 	if err != nil {
 		return fmt.Errorf("database %s: %w", s.path, err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		owner, _ := os.ReadFile(f.Name())
-		_ = f.Close()
-		return fmt.Errorf("database %s is in use by process %s; stop that server, or give this one a data directory of its own: %w",
-			s.path, strings.TrimSpace(string(owner)), ci.ErrConflict)
+	err = filelock.TryLock(f)
+	if errors.Is(err, filelock.ErrTaken) {
+		text, _ := os.ReadFile(f.Name())
+		owner := strings.TrimSpace(string(text))
+		taken := fmt.Errorf("database %s is in use by process %s; stop that server, or give this one a data directory of its own: %w",
+			s.path, owner, ci.ErrConflict)
+		if pid, bad := strconv.Atoi(owner); bad != nil || unix.Kill(pid, 0) != unix.ESRCH {
+			_ = f.Close()
+			return taken
+		}
+		patience, stop := context.WithTimeout(context.Background(), deathThroes)
+		defer stop()
+		if err = filelock.Lock(patience, f); errors.Is(err, filelock.ErrTaken) {
+			return taken
+		}
 	}
 	if err == nil {
 		err = f.Truncate(0)

@@ -1,6 +1,7 @@
 package outdir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,10 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/filelock"
 )
 
 // Names in the directory.
@@ -69,11 +70,14 @@ func (d *Dir) take() error {
 	if err != nil {
 		return fmt.Errorf("output directory: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+	// A build that was killed a moment ago may have it still.
+	patience, stop := context.WithTimeout(context.Background(), time.Second)
+	defer stop()
+	if err := filelock.Lock(patience, f); err != nil {
+		if errors.Is(err, filelock.ErrTaken) {
 			return fmt.Errorf("another build writes to %s right now; wait for it or choose another directory with --output: %w", d.path, ci.ErrConflict)
 		}
+		_ = f.Close()
 		return fmt.Errorf("lock output directory %s: %w", d.path, err)
 	}
 	d.lock = f
