@@ -78,6 +78,9 @@ func TestPaths(t *testing.T) {
 			_, err := cl.Builds(t.Context(), BuildFilter{Project: "p", Status: []string{Failed, Errored}, Paging: Paging{Limit: 3}})
 			return err
 		}, "GET /api/v1/projects/p/builds?limit=3&status=failed%2Cerrored Bearer slu_x "},
+		{func() error { _, err := cl.PutUser(t.Context(), User{Name: "a/b@c"}); return err }, "PUT /api/v1/users/a%2Fb@c Bearer slu_x "},
+		{func() error { _, err := cl.Tokens(t.Context(), "*"); return err }, "GET /api/v1/tokens?user=%2A Bearer slu_x "},
+		{func() error { return cl.RevokeToken(t.Context(), "a?b") }, "DELETE /api/v1/tokens/a%3Fb Bearer slu_x "},
 	} {
 		if err := c.do(); err != nil {
 			t.Errorf("%s: %v", c.want, err)

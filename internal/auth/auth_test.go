@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,4 +177,61 @@ func TestScopesOnlyTake(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestWithin: what is within other scopes gives nobody more than those do, and
+// all scopes are within none.
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	role := rapid.SampledFrom(append(ci.Roles(), ci.RoleNone))
+	some := rapid.SliceOfN(rapid.SampledFrom([]string{"role:viewer", "role:admin", "role:builder", "role:maintainer", "project:web", "project:app", "tomorrow"}), 0, 4)
+	reach := func(u ci.User, project string) ci.Role {
+		if u.Only != nil && !slices.Contains(u.Only, project) {
+			return ci.RoleNone
+		}
+		if own := u.Projects[project]; own.AtLeast(u.Role) {
+			return own
+		}
+		return u.Role
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		u := ci.User{Name: "u", Role: role.Draw(t, "role"), Projects: map[string]ci.Role{"web": role.Draw(t, "in web")}}
+		less, more := some.Draw(t, "less"), some.Draw(t, "more")
+		a := auth.New(memory{user: u, scopes: less}, nil)
+		if !a.Within(less, nil) || !a.Within(less, less) {
+			t.Fatalf("%v is not within itself, or not within everything", less)
+		}
+		small, err := a.Identify(t.Context(), "slu_"+strings.Repeat("0", 43))
+		if err != nil {
+			t.Fatal(err)
+		}
+		big, err := auth.New(memory{user: u, scopes: more}, nil).Identify(t.Context(), "slu_"+strings.Repeat("0", 43))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(small.Token.Scopes, less) || small.Token.Hash != "" {
+			t.Fatalf("got token %+v, want its scopes and no hash", small.Token)
+		}
+		if !a.Within(less, more) {
+			return
+		}
+		for _, p := range []string{"web", "app", "other"} {
+			if !reach(big, p).AtLeast(reach(small, p)) {
+				t.Fatalf("%v is said to be within %v, and makes %s of %+v in %s, not %s", less, more, reach(small, p), u, p, reach(big, p))
+			}
+		}
+	})
+	a := auth.New(memory{}, nil)
+	for _, c := range []struct {
+		less, more string
+		want       bool
+	}{
+		{"", "role:viewer", false}, {"role:viewer", "role:builder", true}, {"role:builder", "role:viewer", false}, {"", "role:admin", true},
+		{"project:web", "project:web project:app", true}, {"project:web project:app", "project:web", false}, {"role:viewer", "project:web", false},
+		{"project:web", "role:viewer", false}, {"role:viewer project:web", "role:viewer", true}, {"", "tomorrow", false}, {"role:viewer", "tomorrow", false},
+	} {
+		if got := a.Within(strings.Fields(c.less), strings.Fields(c.more)); got != c.want {
+			t.Errorf("%q within %q: got %v", c.less, c.more, got)
+		}
+	}
 }
