@@ -264,10 +264,11 @@ func (o *logOut) copyStored(ctx context.Context, id ci.StepID, from int64) error
 	if err != nil {
 		return err
 	}
-	if left := info.Size - from; left > 0 && o.skip >= left {
+	if left := info.Size - from; left > 0 && o.skip > 0 {
 		// Of what is skipped only the last byte matters, for the line that follows it.
-		o.skip -= left - 1
-		from = info.Size - 1
+		unread := min(o.skip, left) - 1
+		o.skip -= unread
+		from += unread
 	}
 	r, err := o.a.cfg.Logs.Open(ctx, id, from)
 	if err != nil {
