@@ -29,6 +29,7 @@ engine_init() {
 	socket=$state/engine.sock
 	log=$state/engine.log
 	mkdir -p "$state"
+	chmod a+x "$engine_root" # daemons that refuse to be root must reach their own folder
 	chmod "${state_mode:-0700}" "$state"
 	exec 9>"$state/lock"
 	flock 9
