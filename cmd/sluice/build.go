@@ -231,7 +231,7 @@ func showBuild(w io.Writer, b client.Build) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
-	rows = [][]string{{"", "JOB", "STATUS", "REASON", "STEPS"}}
+	rows = [][]string{{"", "JOB", "STATUS", "REASON", "COMMANDS"}}
 	for _, j := range b.Jobs {
 		commands := 0
 		for _, s := range j.Steps {
@@ -239,7 +239,7 @@ func showBuild(w io.Writer, b client.Build) error {
 				commands++
 			}
 		}
-		rows = append(rows, []string{"", j.Name, j.Status, j.Reason, fmt.Sprintf("%d commands", commands)})
+		rows = append(rows, []string{"", j.Name, j.Status, j.Reason, strconv.Itoa(commands)})
 	}
 	if len(b.Jobs) == 0 {
 		return nil

@@ -100,7 +100,22 @@ func readConfig(flags *pflag.FlagSet, lookup func(string) (string, bool)) ([]tol
 		}
 		all = append(all, t)
 	}
-	return all, nil
+	return settle(all), nil
+}
+
+// settle fills in the defaults that depend on other settings.
+func settle(all []told) []told {
+	at := map[string]*told{}
+	for i := range all {
+		at[all[i].name] = &all[i]
+	}
+	if at["database"].value == "" {
+		at["database"].value = filepath.Join(at["data"].value, "sluice.db")
+	}
+	if at["url"].value == "" {
+		at["url"].value = address(at["listen"].value, at["tls-cert"].value != "")
+	}
+	return all
 }
 
 // configFile reads the settings in a file; those that do not exist are errors,
@@ -178,7 +193,7 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			}
 		case "url":
 			c.url = strings.TrimSuffix(v, "/")
-			if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			if u, err := url.Parse(v); v != address(c.listen, false) && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 				bad(t, "%q: want an address such as https://ci.example.com", v)
 			}
 		case "tls-cert":
@@ -221,24 +236,18 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 	if len(wrong) > 0 {
 		return c, &exitError{code: exitUsage, err: errors.Join(wrong...)}
 	}
-	if c.database == "" {
-		c.database = filepath.Join(c.data, "sluice.db")
-	}
-	if c.url == "" {
-		c.url = c.address()
-	}
 	return c, nil
 }
 
 // address is the server's own, as a client on this machine reaches it.
-func (c serverConfig) address() string {
+func address(listen string, tls bool) string {
 	scheme := "http"
-	if c.tlsCert != "" {
+	if tls {
 		scheme = "https"
 	}
-	host, port, err := net.SplitHostPort(c.listen)
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return c.listen // a socket
+		return listen // a socket
 	}
 	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
 		host = "127.0.0.1"

@@ -101,6 +101,30 @@ func TestAllThatIsWrongWithTheConfigIsSaidAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatFollowsFromOtherSettingsIsShown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ listen, want string }{
+		{"127.0.0.1:80", "http://127.0.0.1:80"}, {":80", "http://127.0.0.1:80"}, {"[::1]:80", "http://[::1]:80"}, {"unix:/run/s", "unix:/run/s"},
+	} {
+		all, err := configured(t, nil, "--data", "/d", "--listen", c.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := showConfig(&out, all); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\nurl: " + c.want + "  # default\n", "\ndatabase: /d/sluice.db  # default\n"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in\n%s", want, &out)
+			}
+		}
+		if got, err := serverConfigOf(all); err != nil || got.url != c.want {
+			t.Errorf("%s: got %q, %v", c.listen, got.url, err)
+		}
+	}
+}
+
 func TestPasswordsInTheDatabasesAddress(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{

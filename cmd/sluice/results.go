@@ -65,6 +65,10 @@ func newArtifactList() *cobra.Command {
 				}
 				return writeJSON(cmd, all)
 			}
+			if len(all) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), noArtifacts(project, number))
+				return nil
+			}
 			rows := [][]string{{"NAME", "JOB", "FILES", "SIZE", "SHA-256"}}
 			for _, a := range all {
 				rows = append(rows, []string{a.Name, a.Job, fmt.Sprint(a.Files), show.Bytes(a.Size), a.SHA256})
@@ -73,6 +77,10 @@ func newArtifactList() *cobra.Command {
 		})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
 	return cmd
+}
+
+func noArtifacts(project string, number int64) string {
+	return fmt.Sprintf("build %s/%d has no artifacts; the section artifacts of its buildspec says which files are kept", project, number)
 }
 
 func newArtifactGet() *cobra.Command {
@@ -92,6 +100,9 @@ func newArtifactGet() *cobra.Command {
 				if err := download(ctx, c, cmd, project, number, a, dir); err != nil {
 					return err
 				}
+			}
+			if len(all) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), noArtifacts(project, number))
 			}
 			if got == 0 && name != "" {
 				return usagef("build %s/%d has no artifact %q; 'sluice artifact list %s/%d' names those that it has", project, number, name, project, number)

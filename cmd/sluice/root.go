@@ -19,6 +19,13 @@ import (
 func execute(args []string) int {
 	root := newRoot(wanted(args)...)
 	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// `project crate --source .`: the flag is right, the command is not.
+		if _, rest, _ := root.Find(args); cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			return unknownCommand(cmd, rest)
+		}
+		return unknownFlag(cmd, err)
+	})
 	err := root.ExecuteContext(context.Background())
 	var e *exitError
 	if err != nil && (!errors.As(err, &e) || e.err != nil) {
@@ -74,7 +81,6 @@ projects and builds at once.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(unknownFlag)
 	for _, c := range commands {
 		if len(names) == 0 || slices.Contains(names, c.name) {
 			root.AddCommand(c.make())

@@ -99,9 +99,8 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	if cfg.url == cfg.address() { // with port 0 only the listener knows it
-		s.cfg.listen = l.Addr().String()
-		s.cfg.url = s.cfg.address()
+	if tls := cfg.tlsCert != ""; cfg.url == address(cfg.listen, tls) && l.Addr().Network() == "tcp" { // with port 0 only the listener knows it
+		s.cfg.url = address(l.Addr().String(), tls)
 	}
 	log.Info("ready", "url", s.cfg.url, "data", cfg.data)
 	if err := notify("READY=1\nSTATUS=" + s.cfg.url); err != nil {

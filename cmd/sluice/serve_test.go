@@ -328,6 +328,7 @@ func TestWhatTheServerRefusesIsSaid(t *testing.T) {
 	t.Parallel()
 	s := serverIn(t, filepath.Join(t.TempDir(), "data"))
 	s.project("app", `["true"]`)
+	s.must("build", "start", "app", "--follow")
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -335,6 +336,8 @@ func TestWhatTheServerRefusesIsSaid(t *testing.T) {
 	}{
 		"an unknown project":       {[]string{"build", "start", "nope"}, exitUsage, `project "nope"`},
 		"a name twice":             {[]string{"project", "create", "app", "--source", "/tmp"}, exitFault, "app"},
+		"a slip in a command":      {[]string{"project", "crate", "app", "--source", "/tmp"}, exitUsage, `did you mean "create"`},
+		"no artifacts":             {[]string{"artifact", "get", "app/1"}, exitOK, "app/1 has no artifacts"},
 		"no build":                 {[]string{"build", "show", "app/99"}, exitUsage, "not found"},
 		"no number":                {[]string{"build", "show", "app"}, exitUsage, "PROJECT/NUMBER"},
 		"everything wrong at once": {[]string{"project", "create", "x", "--executor", "moon", "--env", "1=2"}, exitUsage, "--source is missing"},
