@@ -246,7 +246,7 @@ func address(listen string, tls bool) string {
 		scheme = "https"
 	}
 	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
+	if err != nil || strings.HasPrefix(listen, "unix:") {
 		return listen // a socket
 	}
 	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
