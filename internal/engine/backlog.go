@@ -19,10 +19,20 @@ type backlog struct {
 
 	waits  deadlines
 	sooner chan struct{} // holds one when the first deadline may have changed
+
+	late   []overdue
+	next   time.Time     // when the first of late is due; zero = there is none
+	lately chan struct{} // holds one when next became sooner
+}
+
+// overdue is a build with staged events that are to be stored.
+type overdue struct {
+	at time.Time
+	b  *build
 }
 
 func newBacklog() *backlog {
-	return &backlog{more: make(chan struct{}, 1), sooner: make(chan struct{}, 1)}
+	return &backlog{more: make(chan struct{}, 1), sooner: make(chan struct{}, 1), lately: make(chan struct{}, 1)}
 }
 
 func poke(c chan struct{}) {
@@ -125,6 +135,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { e.expire(ctx) })
+	wg.Go(func() { e.storeLate(ctx) })
 	wg.Wait()
 	return nil
 }
@@ -194,4 +205,67 @@ func (e *Engine) timeOutQueued(ctx context.Context, id ci.BuildID) error {
 		return err
 	}
 	return e.advance(ctx, b)
+}
+
+// later has Run store what is staged of a build, from at on.
+func (l *backlog) later(b *build, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = append(l.late, overdue{at, b})
+	if l.next.IsZero() || at.Before(l.next) {
+		l.next = at
+		poke(l.lately)
+	}
+}
+
+// takeLate takes the builds that are due. next is when others are; zero = there are none.
+func (l *backlog) takeLate(now time.Time) (due []*build, next time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = time.Time{}
+	kept := l.late[:0]
+	for _, o := range l.late {
+		if !o.at.After(now) {
+			due = append(due, o.b)
+			continue
+		}
+		kept = append(kept, o)
+		if l.next.IsZero() || o.at.Before(l.next) {
+			l.next = o.at
+		}
+	}
+	clear(l.late[len(kept):])
+	l.late = kept
+	return due, l.next
+}
+
+// lateAtOnce is how many builds are brought to the store at a time. It stores
+// them together.
+const lateAtOnce = 64
+
+// storeLate stores what was staged, when it is due.
+func (e *Engine) storeLate(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.todo.lately:
+		case <-timer.C:
+		}
+		due, next := e.todo.takeLate(time.Now())
+		for len(due) > 0 {
+			n := min(len(due), lateAtOnce)
+			var wg sync.WaitGroup
+			for _, b := range due[:n] {
+				wg.Go(func() { e.flushLate(ctx, b) })
+			}
+			wg.Wait()
+			due = due[n:]
+		}
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
 }

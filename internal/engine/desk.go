@@ -211,7 +211,7 @@ func (e *Engine) step(ctx context.Context, t ci.EventType, s ci.StepRun) error {
 			return nil
 		}
 	}
-	if err := e.commit(ctx, b, ci.NewEvent(t, s)); err != nil {
+	if err := e.soon(ctx, b, ci.NewEvent(t, s), s); err != nil {
 		return fmt.Errorf("record step %s: %w", s.ID, err)
 	}
 	return nil
@@ -237,7 +237,7 @@ func (e *Engine) finishJob(ctx context.Context, b *build, run ci.JobRun) error {
 		if run.Ended.IsZero() {
 			run.Ended = e.cfg.Now()
 		}
-		if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobFinished, run)); err != nil {
+		if err := e.conclude(ctx, b, ci.NewEvent(ci.EventJobFinished, run)); err != nil {
 			return fmt.Errorf("record job %s: %w", run.ID, err)
 		}
 	}

@@ -38,6 +38,9 @@ type Config struct {
 	// Compilers is how many definitions Run compiles at once. 0 = Start compiles
 	// before it returns, and nothing needs Run.
 	Compilers int
+	// Delay is how long the events of steps may wait to be stored with others. It
+	// needs Run; 0 = each is stored before the runner goes on.
+	Delay time.Duration
 	// Guard refuses definitions that give a job privileges which its build was not
 	// started with: on a server who writes a definition is not who grants those.
 	Guard bool
@@ -66,7 +69,10 @@ type build struct {
 	mu      sync.Mutex
 	rec     ci.Build
 	events  []ci.Event
-	changed chan struct{} // closed and replaced at every event
+	stored  int           // how many of the events are stored; the others are staged
+	basis   bool          // commands build on what is only staged
+	late    bool          // Run will store what is staged
+	changed chan struct{} // closed and replaced when more is stored
 	offered map[ci.JobID]*entry
 	claimed map[ci.JobID]bool
 	began   map[ci.JobID]bool  // claimed by an earlier process
@@ -100,7 +106,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 			return fmt.Errorf("recover builds: %w", err)
 		}
 		b := newBuild(rec)
-		b.events = events
+		b.events, b.stored = events, len(events)
 		for _, j := range rec.Jobs {
 			b.began[j.ID] = j.Status == ci.Running
 		}
@@ -150,31 +156,6 @@ func (e *Engine) drop(id ci.BuildID) {
 	e.queue.forget(id)
 }
 
-// commit stores events as one transition and then, and only then, lets them
-// count. Under b.mu.
-func (e *Engine) commit(ctx context.Context, b *build, events ...ci.Event) error {
-	now := e.cfg.Now()
-	seq := int64(len(b.events))
-	for i := range events {
-		events[i].Seq = seq + int64(i) + 1
-		events[i].Time = now
-	}
-	if err := e.cfg.Store.Append(ctx, events...); err != nil {
-		return err
-	}
-	for _, ev := range events {
-		if err := b.rec.Apply(ev); err != nil {
-			// The store took what the state machine refuses: they differ, which
-			// no input may bring about.
-			panic(fmt.Sprintf("engine: stored event does not apply: %v", err))
-		}
-	}
-	b.events = append(b.events, events...)
-	close(b.changed)
-	b.changed = make(chan struct{})
-	return nil
-}
-
 // Follow calls f with each event of the build from sequence number `from` (1 is
 // the first) on, in order, until the build is done and told, f returns false or
 // ctx ends. A slow f holds up nobody else.
@@ -186,7 +167,7 @@ func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(c
 	}
 	for {
 		b.mu.Lock()
-		events, changed, done := b.events, b.changed, b.rec.Status.Done()
+		events, changed, done := b.events[:b.stored], b.changed, b.stored == len(b.events) && b.rec.Status.Done()
 		b.mu.Unlock()
 		for ; at < int64(len(events)); at++ {
 			if !f(events[at]) {
@@ -221,7 +202,7 @@ func (e *Engine) replay(ctx context.Context, id ci.BuildID, at int64, f func(ci.
 	return nil
 }
 
-// Build is the build as it now stands.
+// Build is the build as it now stands, as far as it is stored.
 func (e *Engine) Build(ctx context.Context, id ci.BuildID) (ci.Build, error) {
 	b, err := e.build(id)
 	if errors.Is(err, ci.ErrNotFound) {
@@ -230,6 +211,9 @@ func (e *Engine) Build(ctx context.Context, id ci.BuildID) (ci.Build, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := e.flush(ctx, b); err != nil {
+		return fold(b.events[:b.stored]), nil
+	}
 	return clone(b.rec), nil
 }
 

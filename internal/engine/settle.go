@@ -8,10 +8,47 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// settle draws the conclusions from how the jobs of a running build stand: jobs
-// that can no longer run are skipped or canceled, and when none is left the
-// build is done. All of it is one transition. Under b.mu.
+// conclude stores how a job ended, and what follows from it, as one transition.
+// Under b.mu.
+func (e *Engine) conclude(ctx context.Context, b *build, ended ci.Event) error {
+	before := len(b.events)
+	e.stage(b, ended)
+	if err := e.commit(ctx, b, e.conclusions(b)...); err != nil {
+		b.unstage(min(before, len(b.events)))
+		return err
+	}
+	b.dismiss()
+	return nil
+}
+
+// settle stores the conclusions from how the jobs of a running build stand.
+// Under b.mu.
 func (e *Engine) settle(ctx context.Context, b *build) error {
+	events := e.conclusions(b)
+	if len(events) == 0 {
+		return nil
+	}
+	if err := e.commit(ctx, b, events...); err != nil {
+		return err
+	}
+	b.dismiss()
+	return nil
+}
+
+// dismiss takes back the offer of jobs that cannot run any more. Under b.mu.
+func (b *build) dismiss() {
+	for _, en := range b.offered {
+		if b.rec.Job(en.job).Status.Done() {
+			en.gone.Store(true)
+			delete(b.offered, en.job)
+		}
+	}
+}
+
+// conclusions are drawn from how the jobs of a running build stand: jobs that
+// can no longer run are skipped or canceled, and when none is left the build is
+// done. Under b.mu.
+func (e *Engine) conclusions(b *build) []ci.Event {
 	now := e.cfg.Now()
 	jobs := clone(b.rec).Jobs
 	var events []ci.Event
@@ -45,19 +82,7 @@ func (e *Engine) settle(ctx context.Context, b *build) error {
 	if rec, done := finished(b.rec, jobs, now); done {
 		events = append(events, ci.NewEvent(ci.EventBuildFinished, rec))
 	}
-	if len(events) == 0 {
-		return nil
-	}
-	if err := e.commit(ctx, b, events...); err != nil {
-		return err
-	}
-	for _, en := range b.offered {
-		if b.rec.Job(en.job).Status.Done() {
-			en.gone.Store(true)
-			delete(b.offered, en.job)
-		}
-	}
-	return nil
+	return events
 }
 
 func anyFailed(jobs []ci.JobRun) bool {

@@ -62,7 +62,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	b := newBuild(got)
 	first := ci.NewEvent(ci.EventBuildQueued, got)
 	first.Seq, first.Time = 1, got.Queued
-	b.events = []ci.Event{first}
+	b.events, b.stored = []ci.Event{first}, 1
 	return got, true, e.begin(ctx, b)
 }
 

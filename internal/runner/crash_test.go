@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/executor/executortest"
@@ -112,6 +113,10 @@ func crashWorld(t *testing.T, spec string) *world {
 	return w
 }
 
+// delays are how long an engine may keep the events of steps to itself: not at
+// all, or until it must store them. A killed process takes those with it.
+var delays = []time.Duration{0, time.Hour}
+
 // specs are the builds that are killed, and how they end when they are not.
 func specs() map[string]ci.Status {
 	return map[string]ci.Status{whole: ci.Succeeded, broken: ci.Failed}
@@ -134,6 +139,22 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		for n := 1; n <= writes; n++ {
 			for _, after := range []bool{false, true} {
 				killedAtWrite(t, crashWorld(t, spec), want, n, after)
+			}
+		}
+		w := crashWorld(t, spec)
+		w.delay = time.Hour
+		b, p = w.run()
+		if got := w.outcome(b, p); got != want {
+			t.Fatalf("with steps stored late the build differs:\n%s", difference(got, want))
+		}
+		if p.store.n > 10 {
+			t.Errorf("%d writes: steps are not stored together", p.store.n)
+		}
+		for n := 1; n <= p.store.n; n++ {
+			for _, after := range []bool{false, true} {
+				w := crashWorld(t, spec)
+				w.delay = time.Hour
+				killedAtWrite(t, w, want, n, after)
 			}
 		}
 	}
@@ -187,16 +208,18 @@ func TestKilledAtEveryExecutorCall(t *testing.T) {
 		}
 		for n := 2; n <= len(calls); n++ { // the first is the sweep of the process's start
 			for _, after := range []bool{false, true} {
-				name := fmt.Sprintf("call %d (%s), after=%v", n, calls[n-1], after)
-				killedAtCall(t, spec, want, name, n, after)
+				for _, delay := range delays {
+					w := crashWorld(t, spec)
+					w.delay = delay
+					killedAtCall(t, w, want, fmt.Sprintf("call %d (%s), after=%v, delay %s", n, calls[n-1], after, delay), n, after)
+				}
 			}
 		}
 	}
 }
 
-func killedAtCall(t *testing.T, spec, want, name string, n int, after bool) {
+func killedAtCall(t *testing.T, w *world, want, name string, n int, after bool) {
 	t.Helper()
-	w := crashWorld(t, spec)
 	var first *process
 	ready := make(chan struct{})
 	fault := func(c executortest.Call) error {

@@ -30,8 +30,9 @@ type world struct {
 	script *executortest.Script
 	config func(*runner.Config)
 	wrap   func(engine.Store) engine.Store
-	sqlite bool         // keep builds as a server does, not as `sluice run`
-	last   func() error // closes the last process's database: its lock ends with a process
+	delay  time.Duration // of the engine, for the events of steps
+	sqlite bool          // keep builds as a server does, not as `sluice run`
+	last   func() error  // closes the last process's database: its lock ends with a process
 	secret ci.SecretSource
 }
 
@@ -162,7 +163,7 @@ func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 	if w.wrap != nil {
 		builds = w.wrap(builds)
 	}
-	p.engine = engine.New(engine.Config{Store: builds, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher})
+	p.engine = engine.New(engine.Config{Store: builds, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher, Delay: w.delay})
 	config := runner.Config{
 		Desk: p.engine, Fetcher: fetcher, Logs: kept, Caches: caches, Secrets: w.secret, Grace: time.Second,
 		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
