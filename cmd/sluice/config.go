@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v4"
@@ -45,6 +46,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
+		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
 	}
 }
@@ -57,6 +59,7 @@ type serverConfig struct {
 	jobs, ahead       int
 	capacity          engine.Demand
 	anyRuntime        bool
+	auditKeep         time.Duration // 0 = for ever
 	jsonLog           bool
 }
 
@@ -226,6 +229,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {
 				bad(t, "%q: want true or false", v)
+			}
+		case "audit-keep":
+			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {
+				bad(t, "%q: want a time such as 90d or 2160h, or 0 for ever", v)
 			}
 		case "log":
 			if c.jsonLog = v == "json"; v != "json" && v != "text" {

@@ -78,7 +78,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	})
 	s.auth = auth.New(s.db, nil)
 	s.api = api.New(api.Config{
-		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Tokens: s.auth, Discard: s.discard, Audit: s.audit}),
+		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Tokens: s.auth, Discard: s.discard}),
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
 	return s, nil
@@ -94,12 +94,6 @@ func (s *server) output(id ci.JobID) string {
 // discard removes what a deleted build has outside of the database.
 func (s *server) discard(_ context.Context, id ci.BuildID) error {
 	return errors.Join(s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
-}
-
-// audit writes down who changed what.
-func (s *server) audit(_ context.Context, e app.AuditEntry) error {
-	s.log.Info("audit", "user", e.User, "verb", e.Verb, "project", e.Project, "build", e.Build, "detail", e.Detail)
-	return nil
 }
 
 // demand is what a job takes of the machine: what its compute size says, or what
@@ -158,7 +152,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, serve}
+	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trimAudit, serve}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {

@@ -67,6 +67,7 @@ var table = map[string]access{
 	"listTokens":    {least: ci.RoleNone, ok: 200, where: "list"},
 	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`},
 	"revokeToken":   {least: ci.RoleAdmin, ok: 204, where: "token"},
+	"listAudit":     {least: ci.RoleAdmin, ok: 200, where: "server"},
 }
 
 // operations lists those of the document: their method, path and description.

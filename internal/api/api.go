@@ -59,6 +59,7 @@ func New(c Config) *API {
 	a.results()
 	a.users()
 	a.tokens()
+	a.audit()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plainText(w, "ok\n") })
 	a.mux.HandleFunc("GET /readyz", a.ready)

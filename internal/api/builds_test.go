@@ -181,7 +181,7 @@ func TestStopRetryDelete(t *testing.T) {
 	_, err = w.admin.Build(ctx, "web", 1)
 	wantError(t, err, 404, "not_found", "web/1")
 	var verbs []string
-	for _, e := range w.audit {
+	for _, e := range w.audit() {
 		verbs = append(verbs, e.User+" "+e.Verb)
 	}
 	want := []string{"admin project.create", "admin build.start", "admin build.stop", "admin build.retry", "admin build.start", "admin build.delete"}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,9 +46,6 @@ type world struct {
 	log    *syncBuffer
 	admin  *client.Client
 	token  string
-
-	mu    sync.Mutex
-	audit []app.AuditEntry
 }
 
 // syncBuffer is a buffer for what several goroutines say.
@@ -103,12 +101,6 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth,
 		Discard: func(_ context.Context, id ci.BuildID) error {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
-		},
-		Audit: func(_ context.Context, e app.AuditEntry) error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.audit = append(w.audit, e)
-			return nil
 		},
 	})
 	if _, err := w.auth.Bootstrap(ctx, func(s string) error { w.token = s; return nil }); err != nil {
@@ -261,6 +253,17 @@ func (w *world) readLog(project string, number int64, o client.LogOptions) strin
 		w.t.Fatal(err)
 	}
 	return string(text)
+}
+
+// audit is what was done so far, the oldest first.
+func (w *world) audit() []ci.AuditEntry {
+	w.t.Helper()
+	all, _, err := w.store.Audit(w.t.Context(), store.AuditFilter{Limit: 1000})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Reverse(all)
+	return all
 }
 
 // wantError checks how a call was refused, and gives the error.

@@ -91,7 +91,17 @@ func (a *API) user(r *http.Request) (ci.User, error) {
 	if errors.Is(err, ci.ErrDenied) {
 		return ci.User{}, newProblem(http.StatusUnauthorized, ci.Message(err))
 	}
+	u.From = origin(r)
 	return u, err
+}
+
+// origin says where a request came from.
+func origin(r *http.Request) ci.Origin {
+	o := ci.Origin{Address: "unix socket", Request: requestID(r.Context())}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		o.Address = host
+	}
+	return o
 }
 
 // lost answers where there is nothing: the mux knows whether it is the place

@@ -55,7 +55,7 @@ func TestUsers(t *testing.T) {
 	_, err = w.admin.User(ctx, "adm\xffin")
 	wantError(t, err, 404, "not_found", "adm")
 	var verbs []string
-	for _, e := range w.audit {
+	for _, e := range w.audit() {
 		verbs = append(verbs, e.User+" "+e.Verb+" "+e.Detail)
 	}
 	for i, want := range []string{

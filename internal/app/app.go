@@ -24,19 +24,9 @@ type Config struct {
 	Output func(ci.JobID) string // the directory that the runner was given for the job
 	// Discard removes what of a deleted build lies outside the store: logs, artifacts.
 	Discard func(context.Context, ci.BuildID) error
-	// Audit is told of every change, once it was made.
-	Audit func(context.Context, AuditEntry) error
+	// Audit writes down what somebody did; nil = into Store.
+	Audit func(context.Context, ci.AuditEntry) error
 	Now   func() time.Time // nil = time.Now
-}
-
-// AuditEntry says who changed what.
-type AuditEntry struct {
-	Time    time.Time
-	User    string
-	Verb    string // "project.create"
-	Project string
-	Build   ci.BuildID
-	Detail  string
 }
 
 // Tokens makes tokens and knows what their scopes mean: auth.Auth.
@@ -62,9 +52,6 @@ type App struct {
 func New(c Config) *App {
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Audit == nil {
-		c.Audit = func(context.Context, AuditEntry) error { return nil }
 	}
 	if c.Discard == nil {
 		c.Discard = func(context.Context, ci.BuildID) error { return nil }
@@ -99,6 +86,7 @@ const (
 	viewToken     verb = "token.view" // these three of others; one's own are everybody's
 	createToken   verb = "token.create"
 	revokeToken   verb = "token.revoke"
+	viewAudit     verb = "audit.view"
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
@@ -190,14 +178,4 @@ func openDoors(u ci.User, before, after ci.Project) error {
 		return nil
 	}
 	return fmt.Errorf("project %q: only an administrator of the server may allow %s: %w", after.Name, what, ci.ErrDenied)
-}
-
-// changed tells the audit. The change stands, so that an audit that cannot be
-// written is an error of its own.
-func (a *App) changed(ctx context.Context, u ci.User, v verb, project string, build ci.BuildID, detail string) error {
-	err := a.cfg.Audit(context.WithoutCancel(ctx), AuditEntry{Time: a.cfg.Now(), User: u.Name, Verb: string(v), Project: project, Build: build, Detail: detail})
-	if err != nil {
-		return fmt.Errorf("%s was done, but could not be written into the audit log: %w", v, err)
-	}
-	return nil
 }

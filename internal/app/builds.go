@@ -47,6 +47,7 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if err := openDoors(u, p, asked); err != nil {
 		return BuildInfo{}, false, err
 	}
+	ctx = a.noting(ctx, u, startBuild, project, "")
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, s.request(p, u))
 	if err != nil {
 		return BuildInfo{}, false, err
@@ -282,6 +283,7 @@ func (a *App) RetryBuild(ctx context.Context, project string, number int64, key 
 	if !old.Status.Done() {
 		return BuildInfo{}, false, fmt.Errorf("build %s/%d is %s: wait for its end, or stop it, before it is done again: %w", project, number, old.Status, ci.ErrConflict)
 	}
+	ctx = a.noting(ctx, u, retryBuild, project, fmt.Sprintf(", of %d", number))
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, engine.Request{
 		Key: keyOf("retry "+string(old.ID), key), Project: project, Source: pinned(old), Initiator: u.Name, File: old.File, Inline: old.Inline, Batch: old.Batch,
 		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID, Packaging: old.Packaging,
@@ -314,6 +316,7 @@ func (a *App) DeleteBuild(ctx context.Context, project string, number int64) err
 	if err != nil {
 		return err
 	}
+	ctx = a.noting(ctx, u, deleteBuild, project, fmt.Sprintf("build %d", number))
 	if err := a.cfg.Store.DeleteBuild(ctx, id); err != nil {
 		return err
 	}

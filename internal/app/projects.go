@@ -70,6 +70,7 @@ func (a *App) CreateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 		return ci.Project{}, err
 	}
 	p.Revision = 0
+	ctx = a.noting(ctx, u, createProject, p.Name, "")
 	made, err := a.cfg.Store.PutProject(ctx, p)
 	if err != nil {
 		return ci.Project{}, err

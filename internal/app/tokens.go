@@ -206,6 +206,7 @@ func (a *App) RevokeToken(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	ctx = a.noting(ctx, u, revokeToken, "", describeToken(k))
 	if err := a.cfg.Store.DeleteToken(ctx, k.ID); err != nil {
 		return err
 	}

@@ -74,12 +74,13 @@ func (a *App) PutUser(ctx context.Context, put ci.User) (u ci.User, made bool, e
 		}
 	}
 	put.Groups, put.Password, put.Only, put.Token = old.Groups, old.Password, nil, nil
-	if u, err = a.cfg.Store.PutUser(ctx, put); err != nil {
-		return ci.User{}, false, err
-	}
 	v := updateUser
 	if made {
 		v = createUser
+	}
+	ctx = a.noting(ctx, by, v, "", describe(put))
+	if u, err = a.cfg.Store.PutUser(ctx, put); err != nil {
+		return ci.User{}, false, err
 	}
 	return u, made, a.changed(ctx, by, v, "", "", describe(u))
 }
@@ -102,6 +103,7 @@ func (a *App) DeleteUser(ctx context.Context, name string) error {
 			return err
 		}
 	}
+	ctx = a.noting(ctx, by, deleteUser, "", describe(old))
 	if err := a.cfg.Store.DeleteUser(ctx, name); err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type User struct {
 	// Token, of a request and never stored, is what it came with, without the
 	// hash; nil = no token.
 	Token *Token `json:"-"`
+	// From, of a request and never stored, is where it came from.
+	From Origin `json:"-"`
 }
 
 // Token lets a program act for a user. What it consists of is not kept, only its hash.

@@ -57,7 +57,7 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 			return err
 		}
 		t.remember(b.ID, &fold{build: ci.Build{ID: b.ID, Status: b.Status}, seq: 1})
-		made = true
+		made, t.made = true, &got
 		return nil
 	})
 	if err != nil {

@@ -50,6 +50,7 @@ type tx struct {
 	writes  int
 	broken  error // of the first statement that failed: nothing more is possible
 	touched map[ci.BuildID]bool
+	made    *ci.Build // by the change that is being done, for its entry in the audit
 }
 
 func newWriter(ctx context.Context, db *DB, pool *sql.DB) *writer {
@@ -59,7 +60,13 @@ func newWriter(ctx context.Context, db *DB, pool *sql.DB) *writer {
 // write has the writer do a change and waits until it is on the disk. When ctx
 // ends before its turn has come, nothing is done; after that, the answer is
 // waited for, because only it says what is stored.
-func (db *DB) write(ctx context.Context, do func(*tx) error) error {
+func (db *DB) write(ctx context.Context, do func(*tx) error) (err error) {
+	do, noted := noted(ctx, do)
+	defer func() {
+		if err == nil {
+			noted()
+		}
+	}()
 	r := &request{do: do, done: make(chan struct{})}
 	if err := db.enqueue(ctx, r); err != nil {
 		return err
