@@ -77,6 +77,7 @@ type Job struct {
 	Reports      []Report   `json:"reports,omitempty"`
 	Cache        []CacheUse `json:"cache,omitempty"`
 	Usage        Usage      `json:"usage,omitzero"`
+	Charge       *Charge    `json:"charge,omitempty"` // of one that held a sandbox and ended
 }
 
 // Step is one phase, command or action that began.

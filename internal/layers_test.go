@@ -35,6 +35,7 @@ var layers = map[string][]string{
 	"internal/source":             {"internal/ci", "internal/fileset"},
 	"internal/report":             {"internal/ci"},
 	"internal/runtimes":           {"internal/ci"},
+	"internal/price":              {"internal/ci"},
 	"internal/buildtool":          {"internal/ci", "internal/fileset"},
 	"environments":                {},
 	"internal/image":              {"internal/ci", "environments"},

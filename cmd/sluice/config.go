@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/price"
 )
 
 // setting is one thing that `sluice serve` can be told: as a flag, as a variable
@@ -45,6 +46,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
+		{name: "prices", env: "SLUICE_PRICES", usage: "YAML file with what a minute costs, by compute size, executor and environment type; without it, nothing"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
@@ -60,6 +62,7 @@ type serverConfig struct {
 	capacity          engine.Demand
 	anyRuntime        bool
 	auditKeep         time.Duration // 0 = for ever
+	prices            *price.Table
 	jsonLog           bool
 }
 
@@ -225,6 +228,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 				if c.capacity.Memory, err = parseBytes(v); err != nil {
 					bad(t, "%w", err)
 				}
+			}
+		case "prices":
+			if c.prices, err = readPrices(v); err != nil {
+				bad(t, "%w", err)
 			}
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {

@@ -66,7 +66,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	s.fetcher = source.New(source.Options{Cache: s.path("git")})
 	s.engine = engine.New(engine.Config{
 		Store: s.db, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
-		Capacity: cfg.capacity, Demand: demand, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
+		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
 	})
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
 	s.runner = runner.New(runner.Config{

@@ -66,6 +66,8 @@ var table = map[string]access{
 	"getMe":         {least: ci.RoleNone, ok: 200, where: "list"},
 	"listTokens":    {least: ci.RoleNone, ok: 200, where: "list"},
 	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`},
+	"getUsage":      {least: ci.RoleNone, ok: 200, where: "list"},
+	"rebuildUsage":  {least: ci.RoleAdmin, ok: 200, where: "server"},
 	"revokeToken":   {least: ci.RoleAdmin, ok: 204, where: "token"},
 	"listAudit":     {least: ci.RoleAdmin, ok: 200, where: "server"},
 }

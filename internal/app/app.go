@@ -87,12 +87,14 @@ const (
 	createToken   verb = "token.create"
 	revokeToken   verb = "token.revoke"
 	viewAudit     verb = "audit.view"
+	viewUsage     verb = "usage.view"
+	rebuildUsage  verb = "usage.rebuild"
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
 func least(v verb) ci.Role {
 	switch v {
-	case viewProject, viewBuild:
+	case viewProject, viewBuild, viewUsage:
 		return ci.RoleViewer
 	case startBuild, stopBuild, retryBuild:
 		return ci.RoleBuilder

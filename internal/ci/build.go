@@ -62,6 +62,7 @@ type JobRun struct {
 	Reports      []Report   `json:"reports,omitempty"`
 	Cache        []CacheUse `json:"cache,omitempty"`
 	Usage        Usage      `json:"usage,omitzero"`
+	Charge       *Charge    `json:"charge,omitempty"` // of one that held a sandbox and ended
 }
 
 // StepKind tells the three things a StepID can name.

@@ -237,6 +237,9 @@ func (e *Engine) finishJob(ctx context.Context, b *build, run ci.JobRun) error {
 		if run.Ended.IsZero() {
 			run.Ended = e.cfg.Now()
 		}
+		if j != nil {
+			run.Charge = e.charge(b, j, run)
+		}
 		if err := e.conclude(ctx, b, ci.NewEvent(ci.EventJobFinished, run)); err != nil {
 			return fmt.Errorf("record job %s: %w", run.ID, err)
 		}

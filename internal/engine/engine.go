@@ -35,6 +35,9 @@ type Config struct {
 	// Demand says what a job takes of it; nil = the CPUs and memory that its
 	// runtime names. A job that names none takes none: it starts at once.
 	Demand func(ci.Runtime) Demand
+	// Rate is what a place costs, by executor, environment type and compute size;
+	// nil = nothing, by the minute.
+	Rate func(executor, envType, size string) ci.Rate
 	// Compilers is how many definitions Run compiles at once. 0 = Start compiles
 	// before it returns, and nothing needs Run.
 	Compilers int

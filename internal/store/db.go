@@ -98,6 +98,7 @@ func open(ctx context.Context, d dialect, o Options) (*DB, error) {
 	ready := make(chan struct{})
 	db.background.Go(func() { d.listen(background, ready, db.wake) })
 	db.background.Go(func() { db.finishDeleting(background) })
+	db.background.Go(func() { db.finishMetering(background) })
 	select {
 	case <-ready:
 		return db, nil

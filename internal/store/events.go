@@ -70,6 +70,9 @@ func (t *tx) append(id ci.BuildID, events []ci.Event) error {
 	if f.build.Status.Done() {
 		delete(t.w.folds, id)
 	}
+	if err := t.meter(numbered); err != nil {
+		return err
+	}
 	return t.insertEvents(numbered)
 }
 

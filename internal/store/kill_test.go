@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// killedAt is when each job of writeForEver began.
+var killedAt = time.Date(2026, 11, 22, 23, 59, 30, 0, time.UTC)
+
 // writeForEver says each build and the number of its events that are stored.
 func writeForEver(url string) error {
 	ctx := context.Background()
@@ -48,7 +51,7 @@ func writeForEver(url string) error {
 				if err == nil {
 					fmt.Printf("%s %d %d\n", id, b.Number, 3)
 					b.Status = ci.Succeeded
-					err = db.Append(ctx, ci.NewEvent(ci.EventJobFinished, ci.JobRun{ID: id.Job("j", 1), Status: ci.Skipped}), ci.NewEvent(ci.EventBuildFinished, b))
+					err = db.Append(ctx, ci.NewEvent(ci.EventJobFinished, ci.JobRun{ID: id.Job("j", 1), Status: ci.Errored, Started: killedAt, Ended: killedAt.Add(61 * time.Second)}), ci.NewEvent(ci.EventBuildFinished, b))
 				}
 				if err != nil {
 					failed <- err
@@ -121,7 +124,7 @@ func check(t *testing.T, url string, acknowledged map[ci.BuildID]int, numbers ma
 			t.Error(err)
 		}
 	}()
-	seen, highest := map[int64]bool{}, int64(0)
+	seen, highest, ended := map[int64]bool{}, int64(0), int64(0)
 	f := store.Filter{Limit: 100}
 	for {
 		page, next, err := db.Builds(t.Context(), f)
@@ -139,6 +142,9 @@ func check(t *testing.T, url string, acknowledged map[ci.BuildID]int, numbers ma
 			if seen[b.Number] || numbers[b.ID] != 0 && numbers[b.ID] != b.Number {
 				t.Errorf("build %s: number %d, acknowledged as %d", b.ID, b.Number, numbers[b.ID])
 			}
+			if b.Status.Done() {
+				ended++
+			}
 			seen[b.Number] = true
 			highest = max(highest, b.Number)
 			delete(numbers, row.ID)
@@ -149,6 +155,13 @@ func check(t *testing.T, url string, acknowledged map[ci.BuildID]int, numbers ma
 	}
 	if int64(len(seen)) != highest {
 		t.Errorf("%d builds have numbers up to %d", len(seen), highest)
+	}
+	rows, _, err := db.Usage(t.Context(), store.UsageFilter{By: []string{"day"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if jobs, minutes := sums(rows); jobs != ended || minutes != 2*float64(ended) || ended > 0 && rows[0].Day != "2026-11-23" {
+		t.Errorf("%d jobs ended after 61 s each, and %d of %v minutes are metered: %+v", ended, jobs, minutes, rows)
 	}
 	for id := range numbers {
 		t.Errorf("build %s was acknowledged and is not there", id)
