@@ -48,7 +48,7 @@ func (h header) blocks() int64 { return (h.size + blockSize - 1) / blockSize }
 
 func (h header) fileSize() int64 { return headerSize + h.size + h.blocks()*sumSize }
 
-func (h header) bytes() []byte {
+func (h header) bytes(magic string) []byte {
 	b := make([]byte, headerSize)
 	copy(b, magic)
 	binary.LittleEndian.PutUint64(b[8:], uint64(h.size))
@@ -60,7 +60,7 @@ func (h header) bytes() []byte {
 	return b
 }
 
-// readHeader checks all that the header itself can tell, and that the file is as
+// readHeader reads and checks the header, and that the file is as
 // long as it says: cut anywhere, it is found out before any of it is read.
 func readHeader(f *os.File) (header, error) {
 	b := make([]byte, headerSize)
@@ -69,6 +69,22 @@ func readHeader(f *os.File) (header, error) {
 	} else if err != nil {
 		return header{}, err
 	}
+	h, err := parseHeader(b, magic)
+	if err != nil {
+		return header{}, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return header{}, err
+	}
+	if info.Size() != h.fileSize() {
+		return header{}, fmt.Errorf("its file has %d bytes, not %d: %w", info.Size(), h.fileSize(), ci.ErrInvalid)
+	}
+	return h, nil
+}
+
+// parseHeader checks all that the header itself can tell.
+func parseHeader(b []byte, magic string) (header, error) {
 	if !bytes.Equal(b[:8], []byte(magic)) || checksum(b[:124]) != binary.LittleEndian.Uint32(b[124:]) {
 		return header{}, fmt.Errorf("its header is damaged: %w", ci.ErrInvalid)
 	}
@@ -80,13 +96,6 @@ func readHeader(f *os.File) (header, error) {
 	copy(h.sha[:], b[24:])
 	if h.size < 0 || h.size > 1<<60 || binary.LittleEndian.Uint32(b[60:]) != blockSize {
 		return header{}, fmt.Errorf("its header is of another version: %w", ci.ErrInvalid)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return header{}, err
-	}
-	if info.Size() != h.fileSize() {
-		return header{}, fmt.Errorf("its file has %d bytes, not %d: %w", info.Size(), h.fileSize(), ci.ErrInvalid)
 	}
 	return h, nil
 }
@@ -122,7 +131,7 @@ func write(f *os.File, r io.Reader, now time.Time) (header, error) {
 	if _, err := f.Write(sums); err != nil {
 		return header{}, err
 	}
-	_, err := f.WriteAt(h.bytes(), 0)
+	_, err := f.WriteAt(h.bytes(magic), 0)
 	return h, err
 }
 

@@ -36,17 +36,42 @@ func (d *Dir) Open(_ context.Context, key string, from int64) (io.ReadCloser, ci
 		_ = f.Close()
 		return nil, ci.Blob{}, fmt.Errorf("open blob %s: %w", key, err)
 	}
-	r := &verified{key: key, f: f, h: h, next: from / blockSize, skip: int(from % blockSize)}
-	if from == 0 {
-		r.whole = sha256.New()
-	}
-	return r, h.blob(key), nil
+	return newVerified(key, file{f, h}, h, from), h.blob(key), nil
 }
 
-// verified hands out the blocks of a file that match their checksums.
+// stored is the bytes of a blob where they lie. Both calls fill p or fail; an
+// io.EOF says that there are fewer bytes than the header tells.
+type stored interface {
+	table(p []byte) error          // the checksums of the blocks
+	data(p []byte, at int64) error // the bytes put, from one on
+	io.Closer
+}
+
+// file is a blob in a folder (format.go).
+type file struct {
+	*os.File
+	h header
+}
+
+func (f file) table(p []byte) error { return f.data(p, f.h.size) }
+
+func (f file) data(p []byte, at int64) error {
+	_, err := f.ReadAt(p, headerSize+at)
+	return err
+}
+
+func newVerified(key string, s stored, h header, from int64) *verified {
+	v := &verified{key: key, stored: s, h: h, next: from / blockSize, skip: int(from % blockSize)}
+	if from == 0 {
+		v.whole = sha256.New()
+	}
+	return v
+}
+
+// verified hands out the blocks of a blob that match their checksums.
 type verified struct {
-	key   string
-	f     *os.File
+	key string
+	stored
 	h     header
 	sums  []byte    // the checksum table, once read
 	whole hash.Hash // of a read from the start; else nil
@@ -77,7 +102,7 @@ func (v *verified) Read(p []byte) (int, error) {
 // advance verifies the next block, or answers io.EOF after the last.
 func (v *verified) advance() error {
 	if v.sums == nil {
-		if err := v.table(); err != nil {
+		if err := v.readTable(); err != nil {
 			return err
 		}
 	}
@@ -93,8 +118,8 @@ func (v *verified) advance() error {
 		v.block = make([]byte, n)
 	}
 	b := v.block[:n]
-	if _, err := v.f.ReadAt(b, headerSize+at); err == io.EOF {
-		return v.damaged("the file is cut")
+	if err := v.data(b, at); err == io.EOF {
+		return v.damaged("it is cut")
 	} else if err != nil {
 		return fmt.Errorf("read blob %s: %w", v.key, err)
 	}
@@ -109,10 +134,10 @@ func (v *verified) advance() error {
 	return nil
 }
 
-// table reads the checksums.
-func (v *verified) table() error {
+// readTable reads the checksums.
+func (v *verified) readTable() error {
 	sums := make([]byte, v.h.blocks()*sumSize)
-	if _, err := v.f.ReadAt(sums, headerSize+v.h.size); err != nil {
+	if err := v.table(sums); err != nil {
 		return fmt.Errorf("read blob %s: %w", v.key, err)
 	}
 	if checksum(sums) != v.h.table {
@@ -125,5 +150,3 @@ func (v *verified) table() error {
 func (v *verified) damaged(what string) error {
 	return fmt.Errorf("blob %s is damaged: %s: %w", v.key, what, ci.ErrInvalid)
 }
-
-func (v *verified) Close() error { return v.f.Close() }
