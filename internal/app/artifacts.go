@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-ci/sluice/internal/blob"
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
@@ -46,8 +47,8 @@ func (a *App) Artifacts(ctx context.Context, project string, number int64) ([]Jo
 	for _, j := range b.Jobs {
 		for _, art := range j.Artifacts {
 			item := JobArtifact{Job: jobName(j.ID), Artifact: art, Open: openPath(j.ID, art)}
-			if art.Format == "folder" && art.Blob == "" {
-				if item.Entries, err = a.entries(j.ID, art); err != nil {
+			if art.Format == "folder" {
+				if item.Entries, err = a.entries(ctx, j.ID, art); err != nil {
 					return nil, err
 				}
 			}
@@ -61,8 +62,24 @@ func openPath(job ci.JobID, a ci.Artifact) string {
 	return jobName(job) + "/" + strings.TrimPrefix(a.Path, "artifacts/")
 }
 
+// errEnough ends a list.
+var errEnough = errors.New("enough")
+
 // entries lists the files of a folder that is still there.
-func (a *App) entries(job ci.JobID, art ci.Artifact) (list []Entry, err error) {
+func (a *App) entries(ctx context.Context, job ci.JobID, art ci.Artifact) (list []Entry, err error) {
+	if art.Blob != "" {
+		err := a.cfg.Blobs.List(ctx, art.Blob+"/", func(b ci.Blob) error {
+			list = append(list, Entry{ci.BlobPath(strings.TrimPrefix(b.Key, art.Blob+"/")), b.Size})
+			if len(list) == mostEntries {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+		}
+		return list, nil
+	}
 	root, err := os.OpenRoot(a.cfg.Output(job))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -152,14 +169,7 @@ func absent(err error) bool {
 // open opens an artifact, or, with inside, a file of it.
 func (a *App) open(ctx context.Context, job ci.JobID, art ci.Artifact, inside string) (*File, error) {
 	if art.Blob != "" {
-		if a.cfg.Blobs == nil || inside != "" {
-			return nil, ci.ErrNotFound
-		}
-		r, info, err := a.cfg.Blobs.Open(ctx, art.Blob, 0)
-		if err != nil {
-			return nil, err
-		}
-		return &File{r, path.Base(art.Path), info.Size, info.Time}, nil
+		return a.openBlob(ctx, art, inside)
 	}
 	root, err := os.OpenRoot(a.cfg.Output(job))
 	if err != nil {
@@ -183,4 +193,30 @@ func (a *App) open(ctx context.Context, job ci.JobID, art ci.Artifact, inside st
 		return nil, err
 	}
 	return &File{f, path.Base(art.Path + inside), info.Size(), info.ModTime()}, nil
+}
+
+// openBlob opens an artifact that is in the blobs.
+func (a *App) openBlob(ctx context.Context, art ci.Artifact, inside string) (*File, error) {
+	key := art.Blob
+	switch {
+	case a.cfg.Blobs == nil:
+		return nil, ci.ErrNotFound
+	case art.Format == "folder" && inside == "":
+		return nil, fmt.Errorf("it is a folder: open its files, which the list of artifacts names: %w", ci.ErrInvalid)
+	case art.Format == "folder":
+		key += "/" + ci.BlobName(strings.TrimPrefix(inside, "/"))
+	case inside != "":
+		return nil, ci.ErrNotFound
+	}
+	if blob.CheckKey(key) != nil {
+		return nil, ci.ErrNotFound
+	}
+	r, info, err := a.cfg.Blobs.Open(ctx, key, 0)
+	if errors.Is(err, ci.ErrInvalid) {
+		return nil, errors.New(err.Error()) // damaged, which is nothing that who asks can mend
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &File{r, path.Base(art.Path + inside), info.Size, info.Time}, nil
 }

@@ -69,6 +69,11 @@ func (j *job) artifact(ctx context.Context, s *ci.StepRun, log io.Writer, spec c
 		_ = os.RemoveAll(filepath.Join(dir, filepath.FromSlash(a.Path)))
 		return failf(ci.CodeClient, "%s: %s", spec.Pos, what)
 	}
+	if j.r.cfg.Blobs != nil {
+		if err := j.storeArtifact(ctx, &a, dir); err != nil {
+			return err
+		}
+	}
 	a.Path = path.Join("artifacts", a.Path)
 	s.Artifacts = []ci.Artifact{a}
 	s.Note = fmt.Sprintf("%s, %s", plural(a.Files, "file"), bytesText(a.Size))

@@ -1,8 +1,10 @@
 package runner_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-ci/sluice/internal/blob"
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/executor/executortest"
+	"github.com/sluice-ci/sluice/internal/runner"
 )
 
 const whole = `
@@ -64,6 +68,21 @@ func (w *world) outcome(b ci.Build, p *process) string {
 	}
 	sort.Strings(logs)
 	var files []string
+	for _, kept := range []string{"blobs", "cache"} {
+		blobs, err := blob.OpenDir(filepath.Join(w.dir, kept))
+		if err == nil {
+			err = blobs.List(w.t.Context(), "", func(b ci.Blob) error {
+				if kept == "cache" {
+					b.SHA256 = "" // see above
+				}
+				files = append(files, kept+": "+b.Key+" "+b.SHA256)
+				return nil
+			})
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	_ = filepath.WalkDir(filepath.Join(w.dir, "out"), func(path string, d os.DirEntry, _ error) error {
 		if d != nil && !d.IsDir() {
 			content, _ := os.ReadFile(path)
@@ -160,13 +179,18 @@ func TestKilledAtEveryWrite(t *testing.T) {
 	}
 }
 
-// The same with the store of a server.
+// The same with the store and the blobs of a server.
 func TestKilledAtEveryWriteOfADatabase(t *testing.T) {
 	t.Parallel()
 	reference := crashWorld(t, whole)
 	reference.sqlite = true
 	b, p := reference.run()
 	want, writes := reference.outcome(b, p), p.store.n
+	for _, kept := range []string{"blobs: builds/b/build/artifacts/app-1.5/dist/app ", "cache: proj/"} {
+		if !strings.Contains(want, kept) || strings.Contains(want, "/out/build/artifacts") {
+			t.Fatalf("what is kept of a build is not in the blobs:\n%s", want)
+		}
+	}
 	for n := 1; n <= writes; n++ {
 		for _, after := range []bool{false, true} {
 			w := crashWorld(t, whole)
@@ -286,4 +310,39 @@ func TestALostSandboxIsNotMadeAgain(t *testing.T) {
 	if b.Status != ci.Errored || !strings.Contains(b.Reason, "lost") {
 		t.Errorf("got %s: %s", b.Status, b.Reason)
 	}
+}
+
+// An artifact that fails half way leaves nothing behind.
+func TestAnArtifactThatFailsLeavesNoBlobs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "phases: {build: {commands: ['write dist/a 1', 'write dist/b 2']}}\nartifacts: {files: ['dist/*']}\n")
+	blobs, err := blob.OpenDir(filepath.Join(w.dir, "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config = func(c *runner.Config) { c.Blobs = &fullBlobs{Blobs: blobs, room: 1} }
+	b, _ := w.run()
+	if b.Status == ci.Succeeded || len(b.Jobs[0].Artifacts) != 0 || !strings.Contains(phases(b), "UPLOAD_ARTIFACTS failed") && !strings.Contains(phases(b), "UPLOAD_ARTIFACTS errored") {
+		t.Errorf("got %s with %v:\n%s", b.Status, b.Jobs[0].Artifacts, phases(b))
+	}
+	err = blobs.List(t.Context(), "", func(b ci.Blob) error {
+		t.Errorf("%s is left", b.Key)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fullBlobs takes only so many.
+type fullBlobs struct {
+	ci.Blobs
+	room int
+}
+
+func (b *fullBlobs) Put(ctx context.Context, key string, r io.Reader) (ci.Blob, error) {
+	if b.room--; b.room < 0 {
+		return ci.Blob{}, fmt.Errorf("put %s: the disk is full: %w", key, ci.ErrUnavailable)
+	}
+	return b.Blobs.Put(ctx, key, r)
 }

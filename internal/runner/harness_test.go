@@ -31,7 +31,7 @@ type world struct {
 	config func(*runner.Config)
 	wrap   func(engine.Store) engine.Store
 	delay  time.Duration // of the engine, for the events of steps
-	sqlite bool          // keep builds as a server does, not as `sluice run`
+	sqlite bool          // keep builds and artifacts as a server does, not as `sluice run`
 	last   func() error  // closes the last process's database: its lock ends with a process
 	secret ci.SecretSource
 }
@@ -110,6 +110,25 @@ func (f *faulty) write(do func() error) error {
 	return errKilled
 }
 
+// faultyBlobs counts what is put and deleted among the writes of the store, so
+// that the process is killed there too.
+type faultyBlobs struct {
+	ci.Blobs
+	f *faulty
+}
+
+func (b faultyBlobs) Put(ctx context.Context, key string, r io.Reader) (put ci.Blob, err error) {
+	err = b.f.write(func() error {
+		put, err = b.Blobs.Put(ctx, key, r)
+		return err
+	})
+	return put, err
+}
+
+func (b faultyBlobs) Delete(ctx context.Context, prefix string) error {
+	return b.f.write(func() error { return b.Blobs.Delete(ctx, prefix) })
+}
+
 // open opens the store of builds for one more process.
 func (w *world) open(ctx context.Context) engine.Store {
 	w.t.Helper()
@@ -170,6 +189,13 @@ func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 		Output: func(id ci.JobID) string {
 			return w.output(id.Name())
 		},
+	}
+	if w.sqlite {
+		blobs, err := blob.OpenDir(filepath.Join(w.dir, "blobs"))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		config.Blobs, config.Caches = faultyBlobs{blobs, p.store}, faultyBlobs{caches, p.store}
 	}
 	if w.config != nil {
 		w.config(&config)

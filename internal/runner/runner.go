@@ -39,6 +39,7 @@ type Config struct {
 	Logs    ci.Logs
 	Secrets ci.SecretSource
 	Caches  ci.Blobs // nil = no caching
+	Blobs   ci.Blobs // gets the artifacts; nil = they stay in Output
 	// Place picks the executor of a job and settles what its runtime leaves
 	// open: image names, compute sizes.
 	Place func(ctx context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error)
@@ -157,6 +158,7 @@ func (r *Runner) do(ctx context.Context, a *ci.Assignment) error {
 	if err != nil {
 		return err
 	}
+	j.sweepBlobs(context.WithoutCancel(ctx))
 	if err := r.cfg.Desk.JobFinished(context.WithoutCancel(ctx), j.result); err != nil {
 		return err
 	}
