@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sluice-ci/sluice/internal/blob"
+	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/price"
 )
@@ -42,6 +44,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "tls-cert", env: "SLUICE_TLS_CERT", usage: "file with the certificate chain; with tls-key the server speaks HTTPS only"},
 		{name: "tls-key", env: "SLUICE_TLS_KEY", usage: "file with the certificate's key"},
 		{name: "database", env: "SLUICE_DATABASE", hint: "DATA/sluice.db", usage: "postgres://USER:PASSWORD@HOST/NAME, or a path", secret: true},
+		{name: "blobs", env: "SLUICE_BLOBS", hint: "DATA/blobs", usage: "where artifacts are kept, and with other servers shared: a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION"},
 		{name: "jobs", env: "SLUICE_JOBS", value: "1000", usage: "jobs that run at once, at most"},
 		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
@@ -57,7 +60,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 type serverConfig struct {
 	data, listen, url string
 	tlsCert, tlsKey   string
-	database          string
+	database, blobs   string
 	jobs, ahead       int
 	capacity          engine.Demand
 	anyRuntime        bool
@@ -117,6 +120,9 @@ func settle(all []told) []told {
 	}
 	if at["database"].value == "" {
 		at["database"].value = filepath.Join(at["data"].value, "sluice.db")
+	}
+	if at["blobs"].value == "" {
+		at["blobs"].value = filepath.Join(at["data"].value, "blobs")
 	}
 	if at["url"].value == "" {
 		at["url"].value = address(at["listen"].value, at["tls-cert"].value != "")
@@ -211,6 +217,15 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			}
 		case "database":
 			c.database = v
+		case "blobs":
+			c.blobs = v
+			if blob.IsS3(v) {
+				if _, err := blob.ParseAddress(v); err != nil {
+					bad(t, "%s", ci.Message(err))
+				}
+			} else if c.blobs, err = filepath.Abs(v); err != nil || strings.Contains(v, "://") {
+				bad(t, "want a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION")
+			}
 		case "jobs":
 			if c.jobs, err = strconv.Atoi(v); err != nil || c.jobs < 1 {
 				bad(t, "%q: want a number from 1 on", v)

@@ -30,8 +30,8 @@ type served struct {
 	stop func() // asks it to end, and waits until it has
 }
 
-// serverIn starts a server on a data folder and waits until it says that it is ready.
-func serverIn(t *testing.T, data string) *served {
+// serverIn starts a server on a data folder, with more flags, and waits until it says that it is ready.
+func serverIn(t *testing.T, data string, more ...string) *served {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -53,6 +53,7 @@ func serverIn(t *testing.T, data string) *served {
 	}
 	defer func() { _ = hear.Close() }()
 	s.cmd = exec.Command(s.exe, "serve", "--data", data, "--listen", "127.0.0.1:0")
+	s.cmd.Args = append(s.cmd.Args, more...)
 	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "HOME="+data)
 	log, err := os.Create(s.log)
 	if err != nil {

@@ -31,6 +31,7 @@ type server struct {
 
 	db      *store.DB
 	logs    *logs.Store
+	blobs   ci.Blobs
 	fetcher *source.Fetcher
 	engine  *engine.Engine
 	runner  *runner.Runner
@@ -59,8 +60,8 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.logs, err = logs.Open(s.path("logs"), logs.Options{Patience: 10 * time.Second}); err != nil {
 		return s, err
 	}
-	caches, err := blob.OpenCache(s.path("cache"))
-	if err != nil {
+	var caches ci.Blobs
+	if s.blobs, caches, err = openBlobs(ctx, cfg); err != nil {
 		return s, err
 	}
 	s.fetcher = source.New(source.Options{Cache: s.path("git")})
@@ -71,14 +72,14 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
 	s.runner = runner.New(runner.Config{
 		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
-		Fetcher: s.fetcher, Logs: s.logs, Secrets: secretChain(nil, env), Caches: caches,
+		Fetcher: s.fetcher, Logs: s.logs, Secrets: secretChain(nil, env), Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
 	s.api = api.New(api.Config{
-		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Output: s.output, Tokens: s.auth, Discard: s.discard}),
+		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard}),
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
 	return s, nil
@@ -92,8 +93,8 @@ func (s *server) output(id ci.JobID) string {
 }
 
 // discard removes what a deleted build has outside of the database.
-func (s *server) discard(_ context.Context, id ci.BuildID) error {
-	return errors.Join(s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
+func (s *server) discard(ctx context.Context, id ci.BuildID) error {
+	return errors.Join(s.blobs.Delete(ctx, runner.BlobPrefix(id)), s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
 }
 
 // demand is what a job takes of the machine: what its compute size says, or what
@@ -139,6 +140,11 @@ func (s *server) recover(ctx context.Context) error {
 	owned := func(id ci.JobID) bool { return live[id.Build()] }
 	if err := s.placer.local().Sweep(ctx, owned); err != nil {
 		s.log.Warn("sandboxes that nobody owns stay for now", "err", err)
+	}
+	if bucket, ok := s.blobs.(*blob.S3); ok {
+		if err := bucket.Sweep(ctx, blob.Abandoned); err != nil {
+			s.log.Warn("uploads that killed servers left stay for now", "err", err)
+		}
 	}
 	if err := sweepEngine(ctx, s.placer, owned); err != nil {
 		s.log.Warn("containers that nobody owns stay for now", "err", err)
