@@ -61,6 +61,7 @@ func New(c Config) *API {
 	a.tokens()
 	a.audit()
 	a.usage()
+	a.why()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plainText(w, "ok\n") })
 	a.mux.HandleFunc("GET /readyz", a.ready)
