@@ -16,7 +16,8 @@ type User struct {
 	Projects map[string]string `json:"projects,omitempty"` // roles in projects, over Role
 	Groups   []string          `json:"groups,omitempty"`   // the server's to say
 	Disabled bool              `json:"disabled,omitempty"`
-	Created  time.Time         `json:"created"` // the server's to say
+	Created  time.Time         `json:"created"`  // the server's to say
+	Revision int64             `json:"revision"` // the same
 }
 
 // Me is who asks, with no more rights than the token leaves.
@@ -35,6 +36,7 @@ type Token struct {
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`  // zero = never
 	LastUsed time.Time `json:"lastUsed,omitzero"` // zero = never; to about ten minutes
+	Session  bool      `json:"session,omitempty"` // made by logging in
 }
 
 // NewToken asks for a token.
@@ -65,10 +67,11 @@ func (c *Client) User(ctx context.Context, name string) (User, error) {
 }
 
 // PutUser makes a user, or replaces the one of that name: what u leaves out is
-// empty afterwards.
+// empty afterwards. With a Revision other than 0 the one that is there must still
+// be of that revision: else the error's Code is "changed".
 func (c *Client) PutUser(ctx context.Context, u User) (User, error) {
 	var out User
-	_, err := c.call(ctx, request{method: http.MethodPut, path: at("users", u.Name), body: u}, &out)
+	_, err := c.call(ctx, request{method: http.MethodPut, path: at("users", u.Name), header: ifMatch(u.Revision), body: u}, &out)
 	return out, err
 }
 

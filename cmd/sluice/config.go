@@ -51,6 +51,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "prices", env: "SLUICE_PRICES", usage: "YAML file with what a minute costs, by compute size, executor and environment type; without it, nothing"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
+		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
 	}
@@ -64,6 +65,7 @@ type serverConfig struct {
 	jobs, ahead       int
 	capacity          engine.Demand
 	anyRuntime        bool
+	session           time.Duration
 	auditKeep         time.Duration // 0 = for ever
 	prices            *price.Table
 	jsonLog           bool
@@ -251,6 +253,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {
 				bad(t, "%q: want true or false", v)
+			}
+		case "session":
+			if c.session, err = days(v); err != nil || c.session < time.Minute || c.session > maxSession {
+				bad(t, "%q: want a time such as 12h or 7d, from a minute to 366 days", v)
 			}
 		case "audit-keep":
 			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {

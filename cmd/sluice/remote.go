@@ -27,31 +27,58 @@ type remote struct {
 }
 
 func (r *remote) register(fs *pflag.FlagSet) {
-	fs.StringVar(&r.server, "server", "", "`URL` of the server, or unix:PATH [SLUICE_URL] (default: http://127.0.0.1:7700)")
-	fs.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token to use (default: what SLUICE_TOKEN holds)")
+	fs.StringVar(&r.server, "server", "", "`URL` of the server, or unix:PATH [SLUICE_URL] (default: that of the context, or http://127.0.0.1:7700)")
+	fs.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token to use (default: what SLUICE_TOKEN holds, or the session of 'sluice login')")
 }
 
 // connect makes the client. The token is never an argument, which other users of
 // the machine could read.
 func (r *remote) connect() (*client.Client, error) {
-	server := r.server
-	if server == "" {
+	server, token, err := r.settle()
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		return nil, usagef("no token: log in with 'sluice login', set SLUICE_TOKEN, or name a file with --token-file; the first start of a server writes one to DATA/admin-token")
+	}
+	return dial(server, token)
+}
+
+// settle finds the address of the server and the token: what flags say counts
+// before the environment, that before the context in use.
+func (r *remote) settle() (server, token string, err error) {
+	if server = r.server; server == "" {
 		server = os.Getenv("SLUICE_URL")
+	}
+	token = os.Getenv("SLUICE_TOKEN")
+	if r.tokenFile != "" {
+		text, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return "", "", usagef("--token-file: %w", err)
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	if server == "" || token == "" {
+		c, err := readContexts()
+		if err != nil {
+			return "", "", err
+		}
+		known, session, err := c.settle(server)
+		if err != nil {
+			return "", "", err
+		}
+		if server = known; token == "" {
+			token = session
+		}
 	}
 	if server == "" {
 		server = "http://127.0.0.1:7700"
 	}
-	token := os.Getenv("SLUICE_TOKEN")
-	if r.tokenFile != "" {
-		text, err := os.ReadFile(r.tokenFile)
-		if err != nil {
-			return nil, usagef("--token-file: %w", err)
-		}
-		token = strings.TrimSpace(string(text))
-	}
-	if token == "" {
-		return nil, usagef("no token: set SLUICE_TOKEN, or name a file with --token-file; the first start of a server writes one to DATA/admin-token")
-	}
+	return server, token, nil
+}
+
+// dial makes a client of the server at an address.
+func dial(server, token string) (*client.Client, error) {
 	var options []client.Option
 	if path, isSocket := strings.CutPrefix(server, "unix:"); isSocket {
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -47,7 +47,8 @@ var commands = []struct {
 	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
-	{"why", newWhy}, {"usage", newUsage},
+	{"usage", newUsage},
+	{"login", newLogin}, {"logout", newLogout}, {"context", newContext},
 	{"version", newVersion}, {"man", newMan},
 }
 

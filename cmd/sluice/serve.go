@@ -24,7 +24,9 @@ func newServe() *cobra.Command {
 		Short: "Run the server: projects and builds behind one API",
 		Long: `Serve keeps projects and runs their builds. Everything that it keeps is in one
 folder (--data). The first start makes the user "admin" and writes a token for it
-to DATA/admin-token, which only the user who runs the server can read.
+to DATA/admin-token, which only the user who runs the server can read. It also
+prints a link, good once and for an hour, at which to set the admin's password;
+where it does not write to a terminal, the link is in DATA/admin-link.
 
 Builds that run go on while the server is stopped, killed or replaced, and the
 next start takes them up.`,
@@ -89,7 +91,8 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.welcome(ctx); err != nil {
+	first, err := s.bootstrap(ctx)
+	if err != nil {
 		return err
 	}
 	if err := s.recover(ctx); err != nil {
@@ -101,6 +104,11 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 	}
 	if tls := cfg.tlsCert != ""; cfg.url == address(cfg.listen, tls) && l.Addr().Network() == "tcp" { // with port 0 only the listener knows it
 		s.cfg.url = address(l.Addr().String(), tls)
+	}
+	if first {
+		if err := s.welcome(ctx); err != nil {
+			return err
+		}
 	}
 	log.Info("ready", "url", s.cfg.url, "data", cfg.data)
 	if err := notify("READY=1\nSTATUS=" + s.cfg.url); err != nil {
@@ -118,20 +126,6 @@ func newLog(asJSON bool) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
-}
-
-// welcome makes the first user, and says how to begin.
-func (s *server) welcome(ctx context.Context) error {
-	path := s.path("admin-token")
-	made, err := s.auth.Bootstrap(ctx, func(secret string) error { return writePrivate(path, secret+"\n") })
-	if err != nil {
-		return err
-	}
-	if made {
-		s.log.Info("first start: the user admin was made", "token", path,
-			"begin", fmt.Sprintf("export SLUICE_URL=%s SLUICE_TOKEN=$(cat %s)", s.cfg.url, path))
-	}
-	return nil
 }
 
 // writePrivate puts a file in place whole, readable for its owner alone.

@@ -79,7 +79,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	})
 	s.auth = auth.New(s.db, nil)
 	s.api = api.New(api.Config{
-		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard}),
+		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session}),
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
 	return s, nil
@@ -158,7 +158,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trimAudit, serve}
+	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trim, serve}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {

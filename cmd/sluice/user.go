@@ -21,12 +21,12 @@ func newUser() *cobra.Command {
 		Long: `A user is somebody who has access to a server, with a role: viewers look at
 builds, builders start and stop them, maintainers change projects, administrators
 may do everything. A role in a project is in place of that of the whole server.
-The server is the one that SLUICE_URL names; SLUICE_TOKEN holds the token.`,
+The server is that of 'sluice login', or the one that SLUICE_URL names.`,
 		Example: `  sluice user set ann --role viewer --project app=builder
   sluice token create --user ann
   sluice user list`,
 	}
-	cmd.AddCommand(newUserList(), newUserShow(), newUserSet(), newUserDelete())
+	cmd.AddCommand(newUserList(), newUserShow(), newUserSet(), newUserDelete(), newUserPassword(), newUserRecover())
 	return cmd
 }
 

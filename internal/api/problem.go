@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -25,6 +27,8 @@ type Fault struct {
 	Help     string       `json:"help,omitempty" doc:"what to do next"`
 	Errors   []FaultField `json:"errors,omitempty" doc:"what is wrong with the request, all of it"`
 	Incident string       `json:"incident,omitempty" doc:"what to look for in the server's log"`
+
+	after time.Duration // when to try again
 }
 
 // FaultField is one thing wrong with a request.
@@ -44,6 +48,8 @@ func (p *Fault) ContentType(string) string { return problemType }
 // GetHeaders is for huma.
 func (p *Fault) GetHeaders() http.Header {
 	switch p.Status {
+	case http.StatusTooManyRequests:
+		return http.Header{"Retry-After": {strconv.Itoa(max(int(math.Ceil(p.after.Seconds())), 1))}}
 	case http.StatusServiceUnavailable:
 		return http.Header{"Retry-After": {"1"}}
 	case http.StatusUnauthorized:
@@ -81,6 +87,8 @@ func kindOf(status int) kind {
 		return kind{"unsupported_media_type", "send application/json"}
 	case http.StatusUnprocessableEntity:
 		return kind{"invalid", "correct what the errors name"}
+	case http.StatusTooManyRequests:
+		return kind{"too_many", "wait for as many seconds as Retry-After says"}
 	case http.StatusServiceUnavailable:
 		return kind{"unavailable", "try again in a moment"}
 	case http.StatusInternalServerError:
@@ -121,7 +129,12 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	status := statusOf(err)
 	var invalid *app.Invalid
 	var changed *app.Changed
+	var tooMany *ci.TooMany
 	switch {
+	case errors.As(err, &tooMany):
+		p = newProblem(http.StatusTooManyRequests, tooMany.Error())
+		p.after = tooMany.After
+		return p
 	case errors.As(err, &changed):
 		return newProblem(http.StatusPreconditionFailed, ci.Message(err))
 	case errors.As(err, &invalid):

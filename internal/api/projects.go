@@ -56,7 +56,7 @@ func etag(revision int64) string { return strconv.Quote(strconv.FormatInt(revisi
 
 // OnlyIf is the condition of a change.
 type OnlyIf struct {
-	IfMatch string `header:"If-Match" maxLength:"100" doc:"ETag that the project must still have"`
+	IfMatch string `header:"If-Match" maxLength:"100" doc:"ETag that it must still have"`
 }
 
 // revision of an If-Match; 0 without one.

@@ -61,7 +61,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, newProblem(http.StatusNotFound, "there is no such place: the path has empty, '.' or '..' parts, or a slash at its end"))
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, Prefix+"/") && r.URL.Path != Prefix+"/openapi.json" {
+	if strings.HasPrefix(r.URL.Path, Prefix+"/") && !open(r) {
 		u, err := a.user(r)
 		if err != nil {
 			a.fail(w, r, err)
@@ -69,6 +69,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		r = r.WithContext(ci.WithUser(r.Context(), u))
 	}
+	r = r.WithContext(context.WithValue(r.Context(), originKey{}, origin(r)))
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
 		a.lost(w, r, handler)

@@ -18,8 +18,11 @@ type OfUser struct {
 
 type userAnswer struct {
 	Status int
+	ETag   string `header:"ETag"`
 	Body   ci.User
 }
+
+func showUser(status int, u ci.User) *userAnswer { return &userAnswer{status, etag(u.Revision), u} }
 
 func (a *API) users() {
 	desk := a.cfg.App
@@ -32,22 +35,27 @@ func (a *API) users() {
 	register(a, huma.Operation{OperationID: "getUser", Method: http.MethodGet, Path: user, Summary: "Show a user; for administrators"},
 		func(ctx context.Context, in *OfUser) (*userAnswer, error) {
 			u, err := desk.User(ctx, in.Name)
-			return &userAnswer{http.StatusOK, u}, err
+			return showUser(http.StatusOK, u), err
 		})
 	register(a, huma.Operation{OperationID: "putUser", Method: http.MethodPut, Path: user, Summary: "Make a user, or replace one; for administrators",
-		Description: "What the body leaves out is empty afterwards. Its name and time are not looked at. 201 instead of 200 says that there was no such user."},
+		Description: "What the body leaves out is empty afterwards. Its name, time and revision are not looked at; If-Match is. 201 instead of 200 says that there was no such user."},
 		func(ctx context.Context, in *struct {
 			OfUser
+			OnlyIf
 			Body ci.User
 		}) (*userAnswer, error) {
 			u := in.Body
+			var err error
+			if u.Revision, err = in.revision(); err != nil {
+				return nil, err
+			}
 			u.Name = in.Name
 			put, made, err := desk.PutUser(ctx, u)
-			out := &userAnswer{http.StatusOK, put}
+			status := http.StatusOK
 			if made {
-				out.Status = http.StatusCreated
+				status = http.StatusCreated
 			}
-			return out, err
+			return showUser(status, put), err
 		})
 	register(a, huma.Operation{OperationID: "deleteUser", Method: http.MethodDelete, Path: user, Summary: "Delete a user and end the user's tokens; for administrators", DefaultStatus: http.StatusNoContent},
 		func(ctx context.Context, in *OfUser) (*struct{}, error) {

@@ -27,10 +27,13 @@ type Config struct {
 	// Audit writes down what somebody did; nil = into Store.
 	Audit func(context.Context, ci.AuditEntry) error
 	Now   func() time.Time // nil = time.Now
+	// SessionLife is how long somebody who logs in stays so; 0 = 7 days.
+	SessionLife time.Duration
 }
 
 // Tokens makes tokens and knows what their scopes mean: auth.Auth.
 type Tokens interface {
+	Logins
 	// Issue makes a token for k.User with the note, scopes and expiry of k.
 	Issue(ctx context.Context, k ci.Token) (secret string, made ci.Token, err error)
 	// CheckScopes refuses scopes that mean nothing.
@@ -52,6 +55,9 @@ type App struct {
 func New(c Config) *App {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.SessionLife == 0 {
+		c.SessionLife = 7 * 24 * time.Hour
 	}
 	if c.Discard == nil {
 		c.Discard = func(context.Context, ci.BuildID) error { return nil }
@@ -86,6 +92,10 @@ const (
 	viewToken     verb = "token.view" // these three of others; one's own are everybody's
 	createToken   verb = "token.create"
 	revokeToken   verb = "token.revoke"
+	setPassword   verb = "user.password" // of others
+	logIn         verb = "login"
+	failLogin     verb = "login.fail"
+	endSession    verb = "logout"
 	viewAudit     verb = "audit.view"
 	viewUsage     verb = "usage.view"
 	rebuildUsage  verb = "usage.rebuild"

@@ -138,8 +138,8 @@ func (a *App) noMore(by ci.User, scopes []string, expires time.Time) error {
 		return fmt.Errorf("the token that asks has the scopes %s, and the new one would reach further: give it at most these, or use another token: %w",
 			strings.Join(by.Token.Scopes, ", "), ci.ErrDenied)
 	}
-	if by.Token == nil || by.Token.Expires.IsZero() {
-		return nil
+	if by.Token == nil || by.Token.Expires.IsZero() || by.Token.Session {
+		return nil // a session is the person, who may make a token that outlives it
 	}
 	if expires.IsZero() || expires.After(by.Token.Expires) {
 		return fmt.Errorf("the token that asks expires %s, and the new one would live longer: have it expire by then, or use another token: %w",
@@ -228,6 +228,9 @@ func (a *App) findToken(ctx context.Context, user, id string) (ci.Token, error) 
 // describeToken is a token for the audit.
 func describeToken(k ci.Token) string {
 	text := fmt.Sprintf("token %s of user %q, scopes %q", k.ID, k.User, k.Scopes)
+	if k.Session {
+		text = fmt.Sprintf("session %s of user %q", k.ID, k.User)
+	}
 	if !k.Expires.IsZero() {
 		text += ", expires " + k.Expires.UTC().Format(time.RFC3339)
 	}

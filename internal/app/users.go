@@ -46,14 +46,15 @@ func (a *App) User(ctx context.Context, name string) (ci.User, error) {
 // findUser reads a user. The store would mend a name that no user can have, and
 // find somebody else.
 func (a *App) findUser(ctx context.Context, name string) (ci.User, error) {
-	if !validUserName(name) {
+	if !ValidUserName(name) {
 		return ci.User{}, fmt.Errorf("user %.100q: %w", name, ci.ErrNotFound)
 	}
 	return a.cfg.Store.User(ctx, name)
 }
 
-// PutUser makes a user, or replaces one, for administrators. The groups and the
-// password of one who is there stay as they are.
+// PutUser makes a user, or replaces one, for administrators. With a Revision it
+// must still be the stored one's (Changed). The groups and the password of one who
+// is there stay as they are.
 func (a *App) PutUser(ctx context.Context, put ci.User) (u ci.User, made bool, err error) {
 	by, err := manage(ctx, updateUser)
 	if err != nil {
@@ -73,13 +74,19 @@ func (a *App) PutUser(ctx context.Context, put ci.User) (u ci.User, made bool, e
 			return ci.User{}, false, err
 		}
 	}
-	put.Groups, put.Password, put.Only, put.Token = old.Groups, old.Password, nil, nil
+	if put.Revision != 0 && (made || put.Revision != old.Revision) {
+		return ci.User{}, false, &Changed{fmt.Errorf("user %q: revision %d was changed meanwhile and is now %d; get it again and repeat the change: %w", put.Name, put.Revision, old.Revision, ci.ErrConflict)}
+	}
+	put.Groups, put.Password, put.Only, put.Token, put.From = old.Groups, "", nil, nil, ci.Origin{}
+	put.Revision = old.Revision
 	v := updateUser
 	if made {
 		v = createUser
 	}
 	ctx = a.noting(ctx, by, v, "", describe(put))
-	if u, err = a.cfg.Store.PutUser(ctx, put); err != nil {
+	if u, err = a.cfg.Store.PutUser(ctx, put); errors.Is(err, ci.ErrConflict) {
+		return ci.User{}, false, &Changed{err}
+	} else if err != nil {
 		return ci.User{}, false, err
 	}
 	return u, made, a.changed(ctx, by, v, "", "", describe(u))
@@ -146,9 +153,9 @@ const (
 	maxRoles    = 1000
 )
 
-// validUserName says whether a user can be called that. Not beginning with '-' it
+// ValidUserName says whether a user can be called that. Not beginning with '-' it
 // is no flag, and not with '.' it is no step in a path.
-func validUserName(name string) bool {
+func ValidUserName(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		letter := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c == '@'
@@ -162,7 +169,7 @@ func validUserName(name string) bool {
 // checkUser says all that is wrong with a user.
 func checkUser(u, old ci.User) error {
 	in := &Invalid{}
-	if !validUserName(u.Name) {
+	if !ValidUserName(u.Name) {
 		in.add("name", "%.100q cannot be the name of a user: want 1 to %d letters A to Z and a to z, digits, '.', '_', '-' and '@', not beginning with '.' or '-'", u.Name, maxUserName)
 	}
 	in.line("fullName", u.Full, maxFullName)

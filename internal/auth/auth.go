@@ -13,8 +13,8 @@ import (
 
 // Store keeps users and tokens. What is not there is ci.ErrNotFound.
 type Store interface {
+	LoginStore
 	PutUser(ctx context.Context, u ci.User) (ci.User, error)
-	User(ctx context.Context, name string) (ci.User, error)
 	Users(ctx context.Context) ([]ci.User, error)
 	PutToken(ctx context.Context, k ci.Token) error
 	Tokens(ctx context.Context, user string) ([]ci.Token, error)
@@ -22,10 +22,13 @@ type Store interface {
 	TokenUsed(ctx context.Context, id string, at time.Time) error
 }
 
-// Auth knows users by their tokens. Its methods are safe from several goroutines.
+// Auth knows users by their tokens and their passwords. Its methods are safe from
+// several goroutines.
 type Auth struct {
 	store Store
 	now   func() time.Time
+
+	hashing chan struct{} // has room for the hashes that are computed at once
 
 	mu   sync.Mutex
 	used map[string]time.Time // when the use of a token was last written down
@@ -36,7 +39,7 @@ func New(store Store, now func() time.Time) *Auth {
 	if now == nil {
 		now = time.Now
 	}
-	return &Auth{store: store, now: now, used: map[string]time.Time{}}
+	return &Auth{store: store, now: now, hashing: make(chan struct{}, hashesAtOnce), used: map[string]time.Time{}}
 }
 
 // Admin is the user that Bootstrap makes.
@@ -98,11 +101,17 @@ func (a *Auth) Issue(ctx context.Context, k ci.Token) (secret string, made ci.To
 }
 
 func (a *Auth) put(ctx context.Context, secret string, k ci.Token) (ci.Token, error) {
-	k.ID, k.Hash, k.Created, k.LastUsed = rand.Text(), hash(secret), a.now(), time.Time{}
+	k = a.fresh(secret, k)
 	if err := a.store.PutToken(ctx, k); err != nil {
 		return ci.Token{}, fmt.Errorf("issue a token: %w", err)
 	}
 	return k, nil
+}
+
+// fresh is a token that has not been used.
+func (a *Auth) fresh(secret string, k ci.Token) ci.Token {
+	k.ID, k.Hash, k.Created, k.LastUsed = rand.Text(), hash(secret), a.now(), time.Time{}
+	return k
 }
 
 // Identify finds the user of a token, with no more rights than the token's

@@ -25,6 +25,7 @@ type User struct {
 	Disabled bool            `json:"disabled,omitempty"`
 	Password string          `json:"-"` // as the package for access hashes it; "" = cannot log in by one
 	Created  time.Time       `json:"created"`
+	Revision int64           `json:"revision"` // grows with each change
 
 	// Only, of a request and never stored, lists the projects that the token it
 	// came with is good for; nil = all.
@@ -46,4 +47,5 @@ type Token struct {
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`  // zero = never
 	LastUsed time.Time `json:"lastUsed,omitzero"` // zero = never
+	Session  bool      `json:"session,omitempty"` // made by logging in, and ends by logging out
 }

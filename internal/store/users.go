@@ -9,7 +9,10 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// PutUser stores a user, new or changed. Created stays what it first was.
+// PutUser stores a user, new or changed. With a Revision it must be that of the
+// stored one: another is ci.ErrConflict, because somebody else changed it. Created
+// stays what it first was, and the password of one who is there what it is
+// (SetPassword). The answer has the new revision.
 func (db *DB) PutUser(ctx context.Context, u ci.User) (ci.User, error) {
 	if u.Name == "" || plain(u.Name) != u.Name || plain(u.Password) != u.Password {
 		return ci.User{}, fmt.Errorf("user %q: want a name in UTF-8: %w", u.Name, ci.ErrInvalid)
@@ -17,18 +20,24 @@ func (db *DB) PutUser(ctx context.Context, u ci.User) (ci.User, error) {
 	var put ci.User
 	err := db.write(ctx, func(t *tx) error {
 		put = u
-		created := nanos(db.opt.Now())
-		if _, err := t.row([]any{&created}, "SELECT created FROM users WHERE name = $1", u.Name); err != nil {
+		created, revision := nanos(db.opt.Now()), int64(0)
+		found, err := t.row([]any{&created, &revision, &put.Password}, "SELECT created, revision, password FROM users WHERE name = $1", u.Name)
+		switch {
+		case err != nil:
 			return err
+		case !found && u.Revision != 0:
+			return ci.ErrNotFound
+		case found && u.Revision != 0 && u.Revision != revision:
+			return fmt.Errorf("revision %d was changed meanwhile and is now %d; get it again and repeat the change: %w", u.Revision, revision, ci.ErrConflict)
 		}
-		put.Created = moment(created)
+		put.Created, put.Revision = moment(created), revision+1
 		record, err := json.Marshal(put)
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
-		_, err = t.exec(`INSERT INTO users (name, role, password, created, record) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (name) DO UPDATE SET role = excluded.role, password = excluded.password, record = excluded.record`,
-			put.Name, string(put.Role), put.Password, created, string(record))
+		_, err = t.exec(`INSERT INTO users (name, role, password, created, revision, record) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (name) DO UPDATE SET role = excluded.role, revision = excluded.revision, record = excluded.record`,
+			put.Name, string(put.Role), put.Password, created, put.Revision, string(record))
 		return err
 	})
 	if err != nil {
@@ -37,11 +46,11 @@ func (db *DB) PutUser(ctx context.Context, u ci.User) (ci.User, error) {
 	return put, nil
 }
 
-func userColumns(u *ci.User) []any { return []any{&u.Password} }
+func userColumns(u *ci.User) []any { return []any{&u.Password, &u.Revision} }
 
 // User reads a user; one that is not there is ci.ErrNotFound.
 func (db *DB) User(ctx context.Context, name string) (ci.User, error) {
-	users, err := records(ctx, db, userColumns, "SELECT record, password FROM users WHERE name = $1", plain(name))
+	users, err := records(ctx, db, userColumns, "SELECT record, password, revision FROM users WHERE name = $1", plain(name))
 	if err == nil && len(users) == 0 {
 		err = ci.ErrNotFound
 	}
@@ -53,7 +62,7 @@ func (db *DB) User(ctx context.Context, name string) (ci.User, error) {
 
 // Users lists all users by name.
 func (db *DB) Users(ctx context.Context) ([]ci.User, error) {
-	users, err := records(ctx, db, userColumns, "SELECT record, password FROM users ORDER BY name")
+	users, err := records(ctx, db, userColumns, "SELECT record, password, revision FROM users ORDER BY name")
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
@@ -89,33 +98,34 @@ func (db *DB) PutToken(ctx context.Context, k ci.Token) error {
 	if k.ID == "" || k.Hash == "" || plain(k.ID+k.Hash+k.User) != k.ID+k.Hash+k.User {
 		return fmt.Errorf("token %q: want an ID and a hash: %w", k.ID, ci.ErrInvalid)
 	}
-	record, err := json.Marshal(k)
-	if err != nil {
-		return fmt.Errorf("encode token %q: %w", k.ID, err)
-	}
-	err = db.write(ctx, func(t *tx) error {
-		owner, err := t.row([]any{new(string)}, "SELECT name FROM users WHERE name = $1", k.User)
-		if err != nil {
-			return err
-		}
-		if !owner {
-			return fmt.Errorf("user %q: %w", k.User, ci.ErrNotFound)
-		}
-		taken, err := t.row([]any{new(string)}, "SELECT id FROM tokens WHERE id = $1 OR hash = $2", k.ID, k.Hash)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return fmt.Errorf("there is such a token: %w", ci.ErrConflict)
-		}
-		_, err = t.exec("INSERT INTO tokens (id, owner, hash, created, expires, last_used, record) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-			k.ID, k.User, k.Hash, nanos(k.Created), nanos(k.Expires), nanos(k.LastUsed), string(record))
-		return err
-	})
-	if err != nil {
+	if err := db.write(ctx, func(t *tx) error { return t.putToken(k) }); err != nil {
 		return fmt.Errorf("store token %q: %w", k.ID, err)
 	}
 	return nil
+}
+
+func (t *tx) putToken(k ci.Token) error {
+	record, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	owner, err := t.row([]any{new(string)}, "SELECT name FROM users WHERE name = $1", k.User)
+	if err != nil {
+		return err
+	}
+	if !owner {
+		return fmt.Errorf("user %q: %w", k.User, ci.ErrNotFound)
+	}
+	taken, err := t.row([]any{new(string)}, "SELECT id FROM tokens WHERE id = $1 OR hash = $2", k.ID, k.Hash)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return fmt.Errorf("there is such a token: %w", ci.ErrConflict)
+	}
+	_, err = t.exec("INSERT INTO tokens (id, owner, hash, created, expires, last_used, record) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		k.ID, k.User, k.Hash, nanos(k.Created), nanos(k.Expires), nanos(k.LastUsed), string(record))
+	return err
 }
 
 const selectTokens = "SELECT record, hash, last_used FROM tokens "
