@@ -180,6 +180,8 @@ type CacheUse struct {
 	Result string `json:"result"`
 	Size   int64  `json:"size,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Tried are the keys that were looked for, in order: the exact one, then beginnings of others.
+	Tried []string `json:"tried,omitempty"`
 }
 
 // Source is what is built.
@@ -247,4 +249,5 @@ type Event struct {
 	Step   string          `json:"step,omitempty"`
 	Status string          `json:"status,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"` // the Build, Job or Step as it then was
+	Why    *Decision       `json:"why,omitempty"`  // what brought it about; nil = nothing had to be decided
 }

@@ -66,6 +66,7 @@ var table = map[string]access{
 	"getMe":         {least: ci.RoleNone, ok: 200, where: "list"},
 	"listTokens":    {least: ci.RoleNone, ok: 200, where: "list"},
 	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`},
+	"whyBuild":      {least: ci.RoleViewer, ok: 200},
 	"getUsage":      {least: ci.RoleNone, ok: 200, where: "list"},
 	"rebuildUsage":  {least: ci.RoleAdmin, ok: 200, where: "server"},
 	"revokeToken":   {least: ci.RoleAdmin, ok: 204, where: "token"},

@@ -157,6 +157,8 @@ type CacheUse struct {
 	Result string `json:"result"`        // hit, fallback, miss, saved, exists, corrupt, failed, skipped
 	Size   int64  `json:"size,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Tried are the keys that were looked for, in order: the exact one, then beginnings of others.
+	Tried []string `json:"tried,omitempty"`
 }
 
 // Source is what is built.
@@ -203,6 +205,7 @@ type Event struct {
 	Step   StepID          `json:"step,omitempty"`
 	Status Status          `json:"status,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"` // the Build, JobRun or StepRun as it then was
+	Why    *Decision       `json:"why,omitempty"`  // what brought it about; nil = nothing had to be decided
 
 	body any // what Data says, in the process that made the event: saves reading it back
 }

@@ -47,7 +47,7 @@ func (e *Engine) claim(ctx context.Context, en *entry) (*ci.Assignment, error) {
 	if ready(b.rec.Jobs, j) {
 		run := *j
 		run.Steps, run.Status, run.Started = nil, ci.Running, e.cfg.Now()
-		if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobStarted, run)); err != nil {
+		if err := e.commit(ctx, b, ci.NewEvent(ci.EventJobStarted, run).Because(e.whyStarted(b, j, en))); err != nil {
 			return nil, fmt.Errorf("claim job %s: %w", en.job, err)
 		}
 	} else if j.Status != ci.Running {
@@ -281,7 +281,7 @@ func (e *Engine) cancel(ctx context.Context, b *build, cause error) error {
 	if rec.Status == ci.Queued {
 		rec.Status, rec.Reason, rec.Ended = stopped(rec.Cancel), cause.Error(), e.cfg.Now()
 	}
-	if err := e.commit(ctx, b, ci.NewEvent(ci.EventCancel, rec)); err != nil {
+	if err := e.commit(ctx, b, ci.NewEvent(ci.EventCancel, rec).Because(e.whyCanceled(ctx, &b.rec, cause))); err != nil {
 		return fmt.Errorf("cancel build %s: %w", rec.ID, err)
 	}
 	if b.give != nil {

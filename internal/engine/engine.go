@@ -93,7 +93,7 @@ func New(c Config) *Engine {
 	if c.Demand == nil {
 		c.Demand = func(r ci.Runtime) Demand { return Demand{CPUs: r.CPUs, Memory: r.Memory} }
 	}
-	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, queue: newQueue(c.Capacity), todo: newBacklog()}
+	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, queue: newQueue(c.Capacity, c.Now), todo: newBacklog()}
 }
 
 // Recover takes up the builds that an earlier process left: compiles what was

@@ -39,6 +39,7 @@ func (d Demand) within(limit Demand) Demand {
 // Its lock is taken below that of a build, never the other way round.
 type queue struct {
 	capacity Demand
+	now      func() time.Time
 
 	mu       sync.Mutex
 	used     Demand
@@ -71,15 +72,16 @@ type entry struct {
 	title  string      // "project #12", for people
 	passed int         // how often a younger job went first because this did not fit
 	gone   atomic.Bool // it cannot run any more
+	waits  []ci.Wait   // what it waited for, in order; the last one has no length before it is taken
 }
 
 // patience is how often a job that does not fit is passed by. After that nothing
 // that takes of the machine begins before it, or small jobs would starve a big one.
 const patience = 16
 
-func newQueue(capacity Demand) *queue {
+func newQueue(capacity Demand, now func() time.Time) *queue {
 	return &queue{
-		capacity: capacity, projects: map[string]*line{}, builds: map[ci.BuildID]*line{}, taken: map[ci.JobID]*entry{},
+		capacity: capacity, now: now, projects: map[string]*line{}, builds: map[ci.BuildID]*line{}, taken: map[ci.JobID]*entry{},
 	}
 }
 
@@ -104,6 +106,9 @@ func (q *queue) offer(project string, en *entry, again bool) {
 		en.line.fresh = append(en.line.fresh, en)
 	}
 	q.match()
+	if q.taken[en.job] == nil {
+		q.noteWait(en)
+	}
 }
 
 // take waits for a job.
@@ -171,6 +176,7 @@ func (q *queue) match() {
 			return
 		}
 		q.taken[en.job] = en
+		q.endWait(en)
 		q.used = q.used.plus(en.need)
 		en.line.running++
 		if id := en.job.Build(); q.builds[id] == nil {
@@ -208,9 +214,11 @@ func (q *queue) next() *entry {
 	var passed []*entry
 	for _, en := range heads {
 		if reserved && !waitedEnough(en) && en.need != (Demand{}) {
+			q.blocked(en, waitBigger)
 			continue
 		}
 		if !q.fits(en) {
+			q.noteWait(en)
 			passed = append(passed, en)
 			continue
 		}
@@ -231,6 +239,8 @@ func (q *queue) heads() []*entry {
 	for name, l := range q.projects {
 		if en := l.head(); en != nil {
 			heads = append(heads, en)
+		} else if len(l.fresh) > 0 { // as many builds of the project run as may
+			q.blocked(l.fresh[0], waitTurn)
 		} else if l.empty() {
 			delete(q.projects, name)
 		}

@@ -53,10 +53,11 @@ func (e *Engine) conclusions(b *build) []ci.Event {
 	jobs := clone(b.rec).Jobs
 	var events []ci.Event
 	end := func(j *ci.JobRun, s ci.Status, reason string) {
+		why := whyNever(b.rec.Cancel, jobs, j)
 		j.Status, j.Reason, j.Ended = s, reason, now
 		run := *j
 		run.Steps = nil
-		events = append(events, ci.NewEvent(ci.EventJobFinished, run))
+		events = append(events, ci.NewEvent(ci.EventJobFinished, run).Because(why))
 	}
 	stop := b.rec.Cancel
 	if stop == "" && b.rec.Plan.FailFast && anyFailed(jobs) {

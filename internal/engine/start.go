@@ -125,7 +125,7 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 		return e.refuse(ctx, b, rec, ci.Errored, ci.Message(err), nil)
 	}
 	rec.Status, rec.Plan, rec.Jobs = ci.Running, plan, nil
-	events := []ci.Event{ci.NewEvent(ci.EventBuildStarted, rec)}
+	events := []ci.Event{ci.NewEvent(ci.EventBuildStarted, rec).Because(e.whyCompiled(&b.rec, &rec, nil))}
 	for _, j := range plan.Jobs {
 		events = append(events, ci.NewEvent(ci.EventJobQueued, ci.JobRun{
 			ID: rec.ID.Job(j.Name, 1), Name: j.Name, Needs: j.Needs, AllowFailure: j.AllowFailure,
@@ -137,7 +137,7 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 
 func (e *Engine) refuse(ctx context.Context, b *build, rec ci.Build, s ci.Status, reason string, problems ci.Problems) error {
 	rec.Status, rec.Reason, rec.Problems, rec.Ended = s, reason, problems, e.cfg.Now()
-	return e.commit(ctx, b, ci.NewEvent(ci.EventBuildFinished, rec))
+	return e.commit(ctx, b, ci.NewEvent(ci.EventBuildFinished, rec).Because(e.whyCompiled(&b.rec, &rec, problems)))
 }
 
 // plan resolves the source, finds the definition and compiles it. It fills in

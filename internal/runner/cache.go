@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -63,6 +64,7 @@ func (j *job) restoreCache(ctx context.Context) error {
 				use.Result, use.Reason = "miss", err.Error()
 			} else {
 				use.Key = keys[0]
+				use.Tried = tried(keys)
 				if use.Result, use.Reason = "miss", emptyKey; spec.Key == "" || keys[0] != "" {
 					j.tryRestore(ctx, &use, keys)
 				}
@@ -97,11 +99,17 @@ func (j *job) tryRestore(ctx context.Context, use *ci.CacheUse, keys []string) {
 			continue
 		}
 		use.Result, use.Reason, use.Size, use.Hit = "hit", "", blob.Size, cacheKey(prefix, key)
+		use.Tried = tried(keys[:1])
 		if i > 0 {
-			use.Result = "fallback"
+			use.Result, use.Tried = "fallback", tried(keys)
 		}
 		return
 	}
+}
+
+// tried are the keys that have a name.
+func tried(keys []string) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
 }
 
 func cacheKey(prefix, blob string) string {

@@ -11,15 +11,37 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-const selectEvents = "SELECT seq, time, type, job, step, status, data FROM events WHERE build = $1 ORDER BY seq"
+const selectEvents = "SELECT seq, time, type, job, step, status, data, why FROM events WHERE build = $1 ORDER BY seq"
 
 func scanEvent(r *sql.Rows, build ci.BuildID) (ci.Event, error) {
 	e := ci.Event{Build: build}
 	var time int64
-	var data string
-	err := r.Scan(&e.Seq, &time, &e.Type, &e.Job, &e.Step, &e.Status, &data)
+	var data, why string
+	if err := r.Scan(&e.Seq, &time, &e.Type, &e.Job, &e.Step, &e.Status, &data, &why); err != nil {
+		return e, err
+	}
 	e.Time, e.Data = moment(time), json.RawMessage(data)
-	return e, err
+	return e, explain(&e, why)
+}
+
+// explain reads what brought an event about.
+func explain(e *ci.Event, why string) error {
+	if why == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(why), &e.Why); err != nil {
+		return fmt.Errorf("why of event %d of build %s: %w", e.Seq, e.Build, err)
+	}
+	return nil
+}
+
+// explanation is the reverse of explain.
+func explanation(e ci.Event) (string, error) {
+	if e.Why == nil {
+		return "", nil
+	}
+	why, err := json.Marshal(e.Why)
+	return string(why), err
 }
 
 // Append stores the events, all of the same build, as one transition: all or
@@ -115,11 +137,15 @@ func (t *tx) insertEvents(events []ci.Event) error {
 	for len(events) > 0 {
 		some := events[:min(len(events), rowsAtOnce)]
 		events = events[len(some):]
-		args := make([]any, 0, 8*len(some))
+		args := make([]any, 0, 9*len(some))
 		for _, e := range some {
-			args = append(args, string(e.Build), e.Seq, nanos(e.Time), string(e.Type), string(e.Job), string(e.Step), string(e.Status), string(e.Data))
+			why, err := explanation(e)
+			if err != nil {
+				return err
+			}
+			args = append(args, string(e.Build), e.Seq, nanos(e.Time), string(e.Type), string(e.Job), string(e.Step), string(e.Status), string(e.Data), why)
 		}
-		if _, err := t.exec("INSERT INTO events (build, seq, time, type, job, step, status, data) VALUES "+tuples(len(some), 8), args...); err != nil {
+		if _, err := t.exec("INSERT INTO events (build, seq, time, type, job, step, status, data, why) VALUES "+tuples(len(some), 9), args...); err != nil {
 			return err
 		}
 	}
@@ -173,7 +199,7 @@ func (db *DB) Open(ctx context.Context) ([]ci.Build, error) {
 		var id ci.BuildID
 		var time int64
 		var data string
-		var e ci.Event
+		var e ci.Event // without its why, which makes nothing of a build
 		if err := r.Scan(&id, &e.Seq, &time, &e.Type, &e.Job, &e.Step, &e.Status, &data); err != nil {
 			return err
 		}
@@ -209,14 +235,14 @@ func (db *DB) Events(ctx context.Context, after int64, limit int) ([]Stamped, er
 	err := db.query(ctx, func(r *sql.Rows) error {
 		var s Stamped
 		var time int64
-		var data string
-		if err := r.Scan(&s.Cursor, &s.Build, &s.Seq, &time, &s.Type, &s.Job, &s.Step, &s.Status, &data); err != nil {
+		var data, why string
+		if err := r.Scan(&s.Cursor, &s.Build, &s.Seq, &time, &s.Type, &s.Job, &s.Step, &s.Status, &data, &why); err != nil {
 			return err
 		}
 		s.Time, s.Data = moment(time), json.RawMessage(data)
 		list = append(list, s)
-		return nil
-	}, "SELECT id, build, seq, time, type, job, step, status, data FROM events WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+		return explain(&list[len(list)-1].Event, why)
+	}, "SELECT id, build, seq, time, type, job, step, status, data, why FROM events WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read events after %d: %w", after, err)
 	}
