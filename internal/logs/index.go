@@ -82,20 +82,28 @@ func lastRecord(idx io.ReaderAt, idxSize, logSize int64) (record, int64, error) 
 // searchIndex gives the last record for which after is not true; the zero
 // record when there is none. after must be true from some record on.
 func searchIndex(idx io.ReaderAt, size int64, after func(record) bool) record {
-	var b [recordSize]byte
-	at := func(i int) (record, bool) {
-		if _, err := idx.ReadAt(b[:], int64(i)*recordSize); err != nil {
-			return record{}, false
-		}
-		return parseRecord(b[:])
-	}
-	n := sort.Search(int(size/recordSize), func(i int) bool {
-		r, ok := at(i)
-		return !ok || after(r)
-	})
+	n := firstRecord(idx, size, after)
 	if n == 0 {
 		return record{}
 	}
-	r, _ := at(n - 1)
+	r, _ := recordAt(idx, n-1)
 	return r
+}
+
+// firstRecord is the number of the first record for which after is true, or how
+// many records there are.
+func firstRecord(idx io.ReaderAt, size int64, after func(record) bool) int64 {
+	return int64(sort.Search(int(size/recordSize), func(i int) bool {
+		r, ok := recordAt(idx, int64(i))
+		return !ok || after(r)
+	}))
+}
+
+// recordAt reads the n-th record; false when there is none, or only a part of one.
+func recordAt(idx io.ReaderAt, n int64) (record, bool) {
+	var b [recordSize]byte
+	if _, err := idx.ReadAt(b[:], n*recordSize); err != nil {
+		return record{}, false
+	}
+	return parseRecord(b[:])
 }

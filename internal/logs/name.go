@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	logSuffix   = ".log"
-	indexSuffix = ".idx"
-	maxSegment  = 200 // bytes of a file name we make, suffix apart
+	logSuffix    = ".log"
+	indexSuffix  = ".idx"
+	packedSuffix = ".zst"
+	maxSegment   = 200 // bytes of a file name we make, suffix apart
 )
 
 // base is the path of a step's files without their suffix. Steps keep their
@@ -37,7 +38,7 @@ func escape(seg string) string {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-', c == '~', c == '#':
 			b.WriteByte(c)
-		case c == '.' && i > 0 && seg[i:] != logSuffix && seg[i:] != indexSuffix:
+		case c == '.' && i > 0 && seg[i:] != logSuffix && seg[i:] != indexSuffix && seg[i:] != packedSuffix:
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "%%%02X", c)

@@ -69,8 +69,12 @@ func (w *Writer) seal() error {
 			return err
 		}
 	}
+	w.sealed = true
 	w.s.changed(w.base)
-	return nil
+	if w.size < packLeast {
+		return nil
+	}
+	return w.s.mark(w.name)
 }
 
 // Remove deletes all logs of a build that is done. Who reads one is told that it

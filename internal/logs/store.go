@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
@@ -37,6 +39,7 @@ type Store struct {
 	matcher *matcher
 	watch   *watcher
 	closed  chan struct{}
+	unpack  func() (*zstd.Decoder, error) // made when the first packed log is read
 }
 
 var _ ci.Logs = (*Store)(nil)
@@ -61,6 +64,7 @@ type file interface {
 type Info struct {
 	Size    int64     // bytes of masked output
 	Lines   int64     // line ends in it
+	Ended   bool      // it is empty, or ends with a line end
 	Sealed  bool      // no more will come
 	Updated time.Time // of the last index record
 }
@@ -79,7 +83,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	return &Store{
 		dir: abs, opt: opt, wrap: func(f file) file { return f },
-		steps: map[string]*step{}, closed: make(chan struct{}),
+		steps: map[string]*step{}, closed: make(chan struct{}), unpack: sync.OnceValues(newDecoder),
 	}, nil
 }
 
@@ -158,17 +162,40 @@ func (s *Store) Stat(name ci.StepID) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	log, idx, err := openBoth(base)
+	info, err := s.stat(base)
 	if err != nil {
 		return Info{}, fmt.Errorf("log of step %q: %w", name, err)
+	}
+	return info, nil
+}
+
+func (s *Store) stat(base string) (Info, error) {
+	log, idx, err := s.openBoth(base)
+	if err != nil {
+		return Info{}, err
 	}
 	defer log.Close()
 	defer idx.Close()
 	rec, size, err := state(log, idx)
 	if err != nil {
-		return Info{}, fmt.Errorf("log of step %q: %w", name, err)
+		return Info{}, err
 	}
-	return Info{Size: size, Lines: rec.Lines, Sealed: rec.Sealed, Updated: rec.Time}, nil
+	info := Info{Size: size, Lines: rec.Lines, Sealed: rec.Sealed, Updated: rec.Time, Ended: size == 0}
+	if size > 0 {
+		var last [1]byte
+		if _, err := log.ReadAt(last[:], size-1); err != nil {
+			return Info{}, err
+		}
+		info.Ended = last[0] == '\n'
+	}
+	if rec.Log < size { // what came since the record
+		more, err := countLines(log, rec.Log, size)
+		if err != nil {
+			return Info{}, err
+		}
+		info.Lines += more
+	}
+	return info, nil
 }
 
 // LineStart gives the byte at which a line of the log begins, counted from 0;
@@ -178,17 +205,17 @@ func (s *Store) LineStart(ctx context.Context, name ci.StepID, line int64) (int6
 	if err != nil {
 		return 0, err
 	}
-	log, idx, err := openBoth(base)
+	log, idx, err := s.openBoth(base)
 	if err != nil {
 		return 0, fmt.Errorf("log of step %q: %w", name, err)
 	}
 	defer log.Close()
 	defer idx.Close()
-	fi, err := idx.Stat()
+	size, err := idx.length()
 	if err != nil {
 		return 0, fmt.Errorf("log of step %q: %w", name, err)
 	}
-	rec := searchIndex(idx, fi.Size(), func(r record) bool { return r.Lines >= line })
+	rec := searchIndex(idx, size, func(r record) bool { return r.Lines >= line })
 	at, err := scanLines(ctx, log, rec.Log, line-rec.Lines)
 	if err != nil {
 		return 0, fmt.Errorf("line %d of the log of step %q: %w", line, name, err)
@@ -196,13 +223,37 @@ func (s *Store) LineStart(ctx context.Context, name ci.StepID, line int64) (int6
 	return at, nil
 }
 
+// source is a file of a log as readers see it, packed or not.
+type source interface {
+	io.ReaderAt
+	io.Closer
+	length() (int64, error)
+}
+
+// plainFile is one that is as it was written.
+type plainFile struct{ *os.File }
+
+func (f plainFile) length() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 // openBoth opens the files of a log to read; ErrNotFound when there are none.
-func openBoth(base string) (log, idx *os.File, err error) {
-	if log, err = os.Open(base + logSuffix); err == nil {
-		if idx, err = os.Open(base + indexSuffix); err == nil {
-			return log, idx, nil
+func (s *Store) openBoth(base string) (log, idx source, err error) {
+	f, err := os.Open(base + logSuffix)
+	if err == nil {
+		log = plainFile{f}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		log, err = s.openPacked(base + packedSuffix)
+	}
+	if err == nil {
+		if f, err = os.Open(base + indexSuffix); err == nil {
+			return log, plainFile{f}, nil
 		}
-		log.Close()
+		_ = log.Close() // it was only opened
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("nothing was written yet: %w", ci.ErrNotFound)
@@ -211,15 +262,15 @@ func openBoth(base string) (log, idx *os.File, err error) {
 }
 
 // state reads the last record and the size of a log.
-func state(log, idx *os.File) (record, int64, error) {
-	li, err := log.Stat()
+func state(log, idx source) (record, int64, error) {
+	size, err := log.length()
 	if err != nil {
 		return record{}, 0, err
 	}
-	xi, err := idx.Stat()
+	records, err := idx.length()
 	if err != nil {
 		return record{}, 0, err
 	}
-	rec, _, err := lastRecord(idx, xi.Size(), li.Size())
-	return rec, li.Size(), err
+	rec, _, err := lastRecord(idx, records, size)
+	return rec, size, err
 }

@@ -23,8 +23,8 @@ type Reader struct {
 	still bool // reads what there is, and follows nothing
 
 	mu   sync.Mutex // held by Read
-	log  *os.File
-	idx  *os.File
+	log  source
+	idx  source
 	at   int64
 	undo func() // ends the watch on other processes
 
@@ -55,7 +55,7 @@ func (s *Store) reader(ctx context.Context, name ci.StepID, from int64, still bo
 	}
 	r := &Reader{ctx: ctx, s: s, base: base, still: still, at: from, gone: make(chan struct{})}
 	if still {
-		if r.log, r.idx, err = openBoth(base); err != nil {
+		if r.log, r.idx, err = s.openBoth(base); err != nil {
 			return nil, fmt.Errorf("read the log of step %q: %w", name, err)
 		}
 	}
@@ -120,7 +120,7 @@ func (r *Reader) ended() error {
 // look reads without waiting.
 func (r *Reader) look(p []byte) (int, error) {
 	if r.log == nil {
-		log, idx, err := openBoth(r.base)
+		log, idx, err := r.s.openBoth(r.base)
 		if errors.Is(err, ci.ErrNotFound) {
 			return 0, nil
 		} else if err != nil {
@@ -149,7 +149,11 @@ func (r *Reader) look(p []byte) (int, error) {
 // replaced is an error when the log is no longer the one that is being read:
 // somebody removed it, and its end will never come.
 func (r *Reader) replaced() error {
-	mine, err := r.log.Stat()
+	f, plain := r.log.(plainFile)
+	if !plain {
+		return nil // what is packed is sealed
+	}
+	mine, err := f.Stat()
 	if err != nil {
 		return err
 	}

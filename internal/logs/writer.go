@@ -18,11 +18,14 @@ import (
 // A record is written for every append that is this long, and for shorter ones
 // when the last record is older than recordEvery. What is not yet recorded is
 // read again from the raw output after a kill; that costs little when it is little.
-// Of the records of one stretch of recordBytes only the last is kept, so that the
-// index stays small beside the log however slowly output comes.
+// Of the records of one stretch of recordBytes only the last is kept, with the
+// time of the first, as long as no line begins in it that came later than
+// recordSpan: the index stays small beside the log however slowly output comes,
+// and says of each line when it came.
 const (
 	recordBytes = 4 << 10
 	recordEvery = 50 * time.Millisecond
+	recordSpan  = 100 * time.Millisecond
 )
 
 // Writer takes the raw output of one step. It is safe from several goroutines.
@@ -37,13 +40,17 @@ type Writer struct {
 	log    file
 	idx    file
 	mask   stream
-	start  int64  // raw offset at which mask began
-	size   int64  // of the log
-	lines  int64  // in the log
-	noted  record // the last one written
-	end    int64  // size of the index
-	kept   int64  // size of the log at the record before noted; -1 when noted is not ours
-	sealed bool   // found sealed: there is nothing to append
+	start  int64     // raw offset at which mask began
+	size   int64     // of the log
+	lines  int64     // in the log
+	broken bool      // the log ends within a line
+	came   time.Time // when Write was called last
+	noted  record    // the last one written
+	wrote  time.Time // when that was
+	torn   bool      // the log ended within a line then
+	end    int64     // size of the index
+	kept   int64     // size of the log at the record before noted; -1 when noted is not ours
+	sealed bool      // found sealed: there is nothing to append
 	closed bool
 	err    error // the first write that went wrong; the writer is then of no more use
 }
@@ -98,11 +105,18 @@ func (s *Store) open(ctx context.Context, name ci.StepID) (*Writer, error) {
 }
 
 func (w *Writer) openFiles(ctx context.Context) error {
+	if packed, err := w.s.isPacked(w.base); packed || err != nil {
+		return errors.Join(err, w.foundPacked())
+	}
 	log, err := w.s.openLocked(ctx, w.base+logSuffix)
 	if err != nil {
 		return err
 	}
 	w.log, w.locked = w.s.wrap(log), log
+	// It may have been packed while we waited, and then this is another file.
+	if packed, err := w.s.isPacked(w.base); packed || err != nil {
+		return errors.Join(err, w.foundPacked(), os.Remove(w.base+logSuffix))
+	}
 	idx, err := os.OpenFile(w.base+indexSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -120,6 +134,17 @@ func (w *Writer) openFiles(ctx context.Context) error {
 	w.noted, w.end, err = lastRecord(idx, xi.Size(), li.Size())
 	w.lines, w.sealed = w.noted.Lines, w.noted.Sealed
 	return err
+}
+
+// foundPacked takes note of a log that is complete and has no plain file any more.
+func (w *Writer) foundPacked() error {
+	log, idx, err := w.s.openBoth(w.base)
+	if err != nil {
+		return err
+	}
+	w.noted, w.size, err = state(log, idx)
+	w.lines, w.sealed = w.noted.Lines, true
+	return errors.Join(err, log.Close(), idx.Close())
 }
 
 // openLocked opens a file with a lock that goes with the process, however that ends.
@@ -188,16 +213,29 @@ func (w *Writer) Write(p []byte) (int, error) {
 			done += len(b)
 			continue
 		}
-		if w.err = w.put(w.mask.next(b)); w.err == nil {
-			w.err = w.note(false)
-		}
-		if w.err != nil {
+		if w.err = w.take(b); w.err != nil {
 			continue
 		}
 		done += len(b)
 		w.s.changed(w.base)
 	}
 	return done, nil
+}
+
+// take appends a piece. What came a while ago and is not recorded yet gets a
+// record of its own first: it did not come now.
+func (w *Writer) take(b []byte) error {
+	now := w.s.opt.Now()
+	if w.size > w.noted.Log && now.Sub(w.came) >= recordEvery {
+		if err := w.note(true); err != nil {
+			return err
+		}
+	}
+	w.came = now
+	if err := w.put(w.mask.next(b)); err != nil {
+		return err
+	}
+	return w.note(false)
 }
 
 func (w *Writer) usable() error {
@@ -217,6 +255,9 @@ func (w *Writer) put(out []byte) error {
 	n, err := w.log.WriteAt(out, w.size)
 	w.size += int64(n)
 	w.lines += int64(bytes.Count(out[:n], newline))
+	if n > 0 {
+		w.broken = out[n-1] != '\n'
+	}
 	return err
 }
 
@@ -224,30 +265,42 @@ func (w *Writer) put(out []byte) error {
 func (w *Writer) note(must bool) error {
 	raw, covered := w.mask.settled()
 	rec := record{
-		Time: w.s.opt.Now(), Raw: w.start + raw, Covered: uint32(covered),
+		Time: w.came, Raw: w.start + raw, Covered: uint32(covered),
 		Log: w.size, Lines: w.lines,
 	}
 	if rec.Raw == w.noted.Raw && rec.Covered == w.noted.Covered && rec.Log == w.noted.Log {
 		return nil
 	}
-	if !must && rec.Log-w.noted.Log < recordBytes && rec.Time.Sub(w.noted.Time) < recordEvery && w.end > 0 {
+	if !must && rec.Log-w.noted.Log < recordBytes && rec.Time.Sub(w.wrote) < recordEvery && w.end > 0 {
 		return nil
 	}
 	return w.record(rec)
 }
 
-// record adds to the index, or replaces the last record when the two are close
+// record adds to the index, or replaces the last record when the two belong
 // together. If that is torn by a kill, the one before it holds.
 func (w *Writer) record(rec record) error {
-	at, kept := w.end, w.noted.Log
-	if w.kept >= 0 && rec.Log-w.kept < recordBytes {
+	at, kept, wrote := w.end, w.noted.Log, rec.Time
+	if w.kept >= 0 && rec.Log-w.kept < recordBytes && (rec.Time.Sub(w.noted.Time) < recordSpan || !w.begins(rec)) {
 		at, kept = w.end-recordSize, w.kept
+		rec.Time = w.noted.Time
 	}
 	if _, err := w.idx.WriteAt(rec.append(make([]byte, 0, recordSize)), at); err != nil {
 		return err
 	}
-	w.noted, w.end, w.kept = rec, at+recordSize, kept
+	w.noted, w.wrote, w.torn, w.end, w.kept = rec, wrote, w.broken, at+recordSize, kept
 	return nil
+}
+
+// begins says whether a line begins in what came since the last record.
+func (w *Writer) begins(rec record) bool {
+	began := func(lines int64, torn bool) int64 {
+		if torn {
+			lines++
+		}
+		return lines
+	}
+	return began(rec.Lines, w.broken) > began(w.noted.Lines, w.torn)
 }
 
 // Close shows what was held back and lets go of the log. What was held back is
