@@ -188,7 +188,8 @@ func FuzzReadEvent(f *testing.F) {
 		r := bufio.NewReaderSize(strings.NewReader(text), 16)
 		lines := 0
 		for {
-			_, data, err := readEvent(r, func() { lines++ })
+			e, err := readEvent(r, func() { lines++ })
+			data := e.data
 			if err != nil {
 				if !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Errorf("got %v, want the end", err)

@@ -143,10 +143,29 @@ func (l *logReader) Close() error {
 // order, until the build is done. An error of f ends it, and is the answer. A
 // connection that breaks is taken up again where it broke.
 func (c *Client) Events(ctx context.Context, project string, number, after int64, f func(Event) error) error {
-	path := buildAt(project, number) + "/events"
+	last := ""
+	if after > 0 {
+		last = strconv.FormatInt(after, 10)
+	}
+	return c.sse(ctx, buildAt(project, number)+"/events", nil, last, func(_ string, data []byte) error {
+		var e Event
+		if err := json.Unmarshal(data, &e); err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		if e.Seq <= after {
+			return nil
+		}
+		after = e.Seq
+		return f(e)
+	})
+}
+
+// sse calls f with the data of each event of a stream behind the one with the id
+// last, until the stream says that it is at its end.
+func (c *Client) sse(ctx context.Context, path string, query url.Values, last string, f func(name string, data []byte) error) error {
 	for failed := 0; ; {
-		before := after
-		ended, err := c.events(ctx, path, &after, f)
+		before := last
+		ended, err := c.events(ctx, request{method: http.MethodGet, path: path, query: query}, &last, f)
 		var mine *callerError
 		switch {
 		case errors.As(err, &mine):
@@ -158,11 +177,11 @@ func (c *Client) Events(ctx context.Context, project string, number, after int64
 		case final(ctx, err):
 			return err
 		}
-		if after != before {
+		if last != before {
 			failed = 0
 		}
 		if failed++; failed >= c.retry.Attempts {
-			return fmt.Errorf("the events broke off behind number %d, and %d attempts to go on failed: %w", after, failed, err)
+			return fmt.Errorf("the stream broke off behind %q, and %d attempts to go on failed: %w", last, failed, err)
 		}
 		if err := c.pause(ctx, failed); err != nil {
 			return err
@@ -175,74 +194,75 @@ type callerError struct{ err error }
 
 func (e *callerError) Error() string { return e.err.Error() }
 
-// events reads one connection's events, counting after up.
-func (c *Client) events(ctx context.Context, path string, after *int64, f func(Event) error) (ended bool, err error) {
+// events reads one connection's events, and keeps in last the id of the newest.
+func (c *Client) events(ctx context.Context, req request, last *string, f func(name string, data []byte) error) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	header := http.Header{"Accept": {"text/event-stream"}}
-	if *after > 0 {
-		header.Set("Last-Event-ID", strconv.FormatInt(*after, 10))
+	req.header = http.Header{"Accept": {"text/event-stream"}}
+	if *last != "" {
+		req.header.Set("Last-Event-ID", *last)
 	}
 	quiet := time.AfterFunc(c.retry.Silence, cancel)
 	defer quiet.Stop()
-	resp, err := c.send(ctx, request{method: http.MethodGet, path: path, header: header})
+	resp, err := c.send(ctx, req)
 	if err != nil {
 		return false, err
 	}
 	defer resp.Body.Close()
 	r := bufio.NewReader(resp.Body)
 	for {
-		name, data, err := readEvent(r, func() { quiet.Reset(c.retry.Silence) })
+		e, err := readEvent(r, func() { quiet.Reset(c.retry.Silence) })
 		if err != nil {
 			return false, fmt.Errorf("read events: %w", err)
 		}
-		if name == "end" {
+		if e.name == "end" {
 			return true, nil
 		}
-		var e Event
-		if err := json.Unmarshal(data, &e); err != nil {
-			return false, &callerError{fmt.Errorf("read events: %w", err)}
-		}
-		if e.Seq <= *after {
-			continue
-		}
 		quiet.Stop() // the caller may take its time
-		if err := f(e); err != nil {
+		if err := f(e.name, e.data); err != nil {
 			return false, &callerError{err}
 		}
 		quiet.Reset(c.retry.Silence)
-		*after = e.Seq
+		*last = e.id
 	}
 }
 
 // mostEvent is the biggest event that is read.
 const mostEvent = 64 << 20
 
+// serverEvent is one server-sent event.
+type serverEvent struct {
+	id, name string
+	data     []byte
+}
+
 // readEvent reads one server-sent event, passing over comments. alive is called
 // for each line.
-func readEvent(r *bufio.Reader, alive func()) (name string, data []byte, err error) {
+func readEvent(r *bufio.Reader, alive func()) (e serverEvent, err error) {
 	for {
 		line, err := readLine(r)
 		if err != nil {
-			return "", nil, err
+			return serverEvent{}, err
 		}
 		alive()
 		switch field, value, _ := strings.Cut(string(line), ":"); {
 		case len(line) == 0:
-			if data != nil {
-				return name, data, nil
+			if e.data != nil {
+				return e, nil
 			}
-			name = ""
+			e.name = ""
 		case field == "event":
-			name = strings.TrimPrefix(value, " ")
+			e.name = strings.TrimPrefix(value, " ")
+		case field == "id":
+			e.id = strings.TrimPrefix(value, " ")
 		case field == "data":
-			if data != nil {
-				data = append(data, '\n')
+			if e.data != nil {
+				e.data = append(e.data, '\n')
 			}
-			data = append(data, strings.TrimPrefix(value, " ")...)
+			e.data = append(e.data, strings.TrimPrefix(value, " ")...)
 		}
-		if len(data) > mostEvent {
-			return "", nil, fmt.Errorf("an event has more than %d bytes", mostEvent)
+		if len(e.data) > mostEvent {
+			return serverEvent{}, fmt.Errorf("an event has more than %d bytes", mostEvent)
 		}
 	}
 }

@@ -55,6 +55,8 @@ var table = map[string]access{
 	"followEvents":  {least: ci.RoleViewer, ok: 200},
 	"getLog":        {least: ci.RoleViewer, ok: 200},
 	"getStepLog":    {least: ci.RoleViewer, ok: 200, path: "build/BUILD/0"},
+	"listLines":     {least: ci.RoleViewer, ok: 200},
+	"followLines":   {least: ci.RoleViewer, ok: 200},
 	"listSteps":     {least: ci.RoleViewer, ok: 200},
 	"listArtifacts": {least: ci.RoleViewer, ok: 200},
 	"getArtifact":   {least: ci.RoleViewer, ok: 200, path: "build/results/out.txt"},

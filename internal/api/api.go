@@ -56,6 +56,7 @@ func New(c Config) *API {
 	a.projects()
 	a.builds()
 	a.logs()
+	a.lines()
 	a.results()
 	a.users()
 	a.tokens()

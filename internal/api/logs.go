@@ -57,7 +57,7 @@ func (a *API) logs() {
 				return nil, err
 			}
 			return a.stream(eventType, func(ctx context.Context, w *streamWriter) error {
-				return a.sendEvents(ctx, w, func(f func(ci.Event) bool) error { return follow(ctx, after+1, f) })
+				return a.sendEvents(ctx, w, func(ctx context.Context, send func(message) error) error { return sendAll(ctx, follow, after+1, send) })
 			}), nil
 		})
 	register(a, huma.Operation{OperationID: "getLog", Method: http.MethodGet, Path: build + "/log", Summary: "Read or follow the log of a build",
@@ -110,18 +110,39 @@ func flushing(w *streamWriter, follow bool) func() error {
 	return func() error { return nil }
 }
 
-// sendEvents writes events as they come, and signs of life in between.
-func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(func(ci.Event) bool) error) error {
+// message is one server-sent event.
+type message struct {
+	id, name string
+	data     []byte // JSON, so there is no line end in it
+}
+
+// sendAll sends the events of a build from a number on.
+func sendAll(ctx context.Context, follow func(context.Context, int64, func(ci.Event) bool) error, from int64, send func(message) error) error {
+	var failed error
+	err := follow(ctx, from, func(e ci.Event) bool {
+		var data []byte
+		if data, failed = json.Marshal(e); failed != nil {
+			failed = fmt.Errorf("encode event %d: %w", e.Seq, failed)
+			return false
+		}
+		failed = send(message{strconv.FormatInt(e.Seq, 10), string(e.Type), data})
+		return failed == nil
+	})
+	return errOr(failed, err)
+}
+
+// sendEvents writes messages as they come, and signs of life in between.
+func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(ctx context.Context, send func(message) error) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	events, ended := make(chan ci.Event, eventsAhead), make(chan error, 1)
+	events, ended := make(chan message, eventsAhead), make(chan error, 1)
 	go func() { // ends when ctx does, or before; waited for below
 		defer close(events)
-		ended <- follow(func(e ci.Event) bool {
+		ended <- follow(ctx, func(m message) error {
 			select {
-			case events <- e:
-				return true
+			case events <- m:
+				return nil
 			case <-ctx.Done():
-				return false
+				return context.Cause(ctx)
 			}
 		})
 	}()
@@ -138,7 +159,7 @@ func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(func(
 	for {
 		var text []byte
 		select {
-		case e, ok := <-events:
+		case m, ok := <-events:
 			if !ok {
 				if err := <-ended; err != nil || ctx.Err() != nil {
 					return errOr(err, context.Cause(ctx))
@@ -148,11 +169,7 @@ func (a *API) sendEvents(ctx context.Context, w *streamWriter, follow func(func(
 				}
 				return w.Flush()
 			}
-			data, err := json.Marshal(e)
-			if err != nil {
-				return fmt.Errorf("encode event %d: %w", e.Seq, err)
-			}
-			text = fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, data)
+			text = fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", m.id, m.name, m.data)
 		case <-beat.C:
 			text = []byte(": still here\n\n")
 		case <-ctx.Done():

@@ -139,8 +139,12 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 		return newProblem(http.StatusPreconditionFailed, ci.Message(err))
 	case errors.As(err, &invalid):
 		p = newProblem(status, "the request does not make sense")
+		where := "body."
+		if invalid.Query {
+			where = "query."
+		}
 		for _, f := range invalid.Fields {
-			p.Errors = append(p.Errors, FaultField{"body." + f.Path, f.Message})
+			p.Errors = append(p.Errors, FaultField{where + f.Path, f.Message})
 		}
 		return p
 	case status == http.StatusInternalServerError && ctx.Err() != nil:

@@ -21,7 +21,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ server, client any }{
 		{app.BuildInfo{}, client.Build{}}, {ci.Project{}, client.Project{}}, {ci.Event{}, client.Event{}},
-		{app.JobSteps{}, client.JobSteps{}}, {app.JobArtifact{}, client.JobArtifact{}}, {app.JobReport{}, client.JobReport{}},
+		{app.JobSteps{}, client.JobSteps{}}, {app.LinePage{}, client.LinePage{}}, {app.JobArtifact{}, client.JobArtifact{}}, {app.JobReport{}, client.JobReport{}},
 		{api.StartBuild{}, client.StartBuild{}}, {ci.User{}, client.User{}}, {app.Me{}, client.Me{}}, {ci.Token{}, client.Token{}},
 		{ci.UsageRow{}, client.UsageRow{}}, {app.Because{}, client.Because{}},
 		{api.NewToken{}, client.NewToken{}}, {app.IssuedToken{}, client.IssuedToken{}}, {api.Fault{}, client.Error{}}, {ci.AuditEntry{}, client.AuditEntry{}}, {api.List[ci.Project]{}, client.Page[client.Project]{}},

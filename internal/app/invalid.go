@@ -23,6 +23,7 @@ type Field struct {
 // Invalid is all that is wrong with a request. It wraps ci.ErrInvalid.
 type Invalid struct {
 	Fields []Field
+	Query  bool // they are of the query, and not of the body
 }
 
 func (i *Invalid) Error() string {

@@ -30,7 +30,7 @@ func (a *App) Log(ctx context.Context, project string, number int64, q LogQuery)
 		return nil, err
 	}
 	if q.From < 0 {
-		return nil, &Invalid{[]Field{{"from", "bytes count from 0"}}}
+		return nil, &Invalid{Query: true, Fields: []Field{{"from", "bytes count from 0"}}}
 	}
 	return func(ctx context.Context, w io.Writer, flush func() error) error {
 		out := &logOut{a: a, w: w, flush: flush, skip: q.From, all: q.All}
@@ -288,51 +288,92 @@ func (o *logOut) copyLive(ctx context.Context, w *watched, id ci.StepID) error {
 	if info, err := o.a.cfg.Logs.Stat(id); err == nil && info.Sealed {
 		return o.copyStored(ctx, id, 0)
 	}
-	tail, stop := context.WithCancel(ctx)
-	defer stop()
-	over := w.when(tail, func(b *ci.Build) bool {
-		j := b.Job(id.Job())
-		return j.Status.Done() || j.Step(id).Status.Done()
-	}, func() {
-		if info, err := o.a.cfg.Logs.Stat(id); err != nil || !info.Sealed {
-			stop()
-		}
-	})
-	at, err := o.tail(tail, id)
-	stop()
-	over()
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
-		return o.copyStored(ctx, id, at)
-	}
-	return err
-}
-
-// tail copies until the end and says how far it came.
-func (o *logOut) tail(ctx context.Context, id ci.StepID) (at int64, err error) {
-	r, err := o.a.cfg.Logs.Tail(ctx, id, 0)
+	r, err := o.a.live(ctx, w, id, 0)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer r.Close()
 	buf := make([]byte, copyBlock)
 	for {
 		n, err := r.Read(buf)
-		at += int64(n)
 		if n > 0 {
 			if _, err := o.Write(buf[:n]); err != nil {
-				return at, err
+				return err
 			}
 			if err := o.flush(); err != nil {
-				return at, err
+				return err
 			}
 		}
 		if err == io.EOF {
-			return at, nil
+			return nil
 		}
 		if err != nil {
-			return at, err
+			return err
 		}
 	}
+}
+
+// liveLog reads a step's log and follows it until it is sealed. Where the step is
+// over and the log was never sealed, because its sandbox or its server went away,
+// what there is of it is all that comes.
+type liveLog struct {
+	a     *App
+	ctx   context.Context // of the reading; Close ends it
+	id    ci.StepID
+	r     io.ReadCloser
+	at    int64
+	ended bool // r reads what there is, and follows nothing
+	stop  func()
+	over  func()
+}
+
+// live opens a log from a byte on. The answer is to be closed.
+func (a *App) live(ctx context.Context, w *watched, id ci.StepID, from int64) (*liveLog, error) {
+	tail, stop := context.WithCancel(ctx)
+	r, err := a.cfg.Logs.Tail(tail, id, from)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	over := w.when(tail, func(b *ci.Build) bool {
+		j := b.Job(id.Job())
+		return j.Status.Done() || j.Step(id).Status.Done()
+	}, func() {
+		if info, err := a.cfg.Logs.Stat(id); err != nil || !info.Sealed {
+			stop()
+		}
+	})
+	return &liveLog{a: a, ctx: ctx, id: id, r: r, at: from, stop: stop, over: over}, nil
+}
+
+func (l *liveLog) Read(p []byte) (int, error) {
+	for {
+		n, err := l.r.Read(p)
+		l.at += int64(n)
+		if err == nil || l.ended || l.ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+			return n, err
+		}
+		l.ended = true
+		_ = l.r.Close() // it was only read
+		l.r, err = l.a.cfg.Logs.Open(l.ctx, l.id, l.at)
+		if errors.Is(err, ci.ErrNotFound) {
+			l.r, err = io.NopCloser(strings.NewReader("")), nil
+		}
+		if err != nil {
+			l.r = io.NopCloser(strings.NewReader(""))
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// Close ends the reading, and waits for what worked for it.
+func (l *liveLog) Close() error {
+	l.stop()
+	l.over()
+	return l.r.Close()
 }
 
 // StepLog is the log of one step.
