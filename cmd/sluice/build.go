@@ -101,8 +101,9 @@ func followBuild(ctx context.Context, c *client.Client, cmd *cobra.Command, b cl
 	} else {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s/%d\n", b.Project, b.Number)
 	}
-	_, err = io.Copy(out, log)
-	if err = errors.Join(err, log.Close()); err != nil {
+	screen := terminalOf(out)
+	_, err = io.Copy(screen, log)
+	if err = errors.Join(err, screen.Close(), log.Close()); err != nil {
 		return err
 	}
 	// The log ends with the last command; the build, when all about it is recorded.

@@ -50,6 +50,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "prices", env: "SLUICE_PRICES", usage: "YAML file with what a minute costs, by compute size, executor and environment type; without it, nothing"},
+		{name: "pack-logs", env: "SLUICE_PACK_LOGS", value: "10m", usage: "compress logs this long after their step ended"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
@@ -64,6 +65,7 @@ type serverConfig struct {
 	database, blobs   string
 	jobs, ahead       int
 	capacity          engine.Demand
+	packLogs          time.Duration
 	anyRuntime        bool
 	session           time.Duration
 	auditKeep         time.Duration // 0 = for ever
@@ -249,6 +251,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "prices":
 			if c.prices, err = readPrices(v); err != nil {
 				bad(t, "%w", err)
+			}
+		case "pack-logs":
+			if c.packLogs, err = time.ParseDuration(v); err != nil || c.packLogs < 0 {
+				bad(t, "%q: want a time such as 10m; 0s = at once", v)
 			}
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {

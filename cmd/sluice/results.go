@@ -15,33 +15,6 @@ import (
 	"github.com/sluice-ci/sluice/cmd/sluice/internal/show"
 )
 
-func newLogs() *cobra.Command {
-	var o client.LogOptions
-	var step string
-	cmd := oneBuild("logs", "Print the output of a build", "  sluice logs app/12\n  sluice logs app/12 -f\n  sluice logs app/12 --step build/BUILD/0",
-		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
-			var log io.ReadCloser
-			var err error
-			if step != "" {
-				log, err = c.StepLog(ctx, project, number, step, o)
-			} else {
-				log, err = c.Log(ctx, project, number, o)
-			}
-			if err != nil {
-				return err
-			}
-			_, err = io.Copy(cmd.OutOrStdout(), log)
-			return errors.Join(err, log.Close())
-		})
-	cmd.Long = `Logs prints what the commands of a build printed, and nothing else.`
-	fs := cmd.Flags()
-	fs.BoolVarP(&o.Follow, "follow", "f", false, "go on until the build is done")
-	fs.BoolVar(&o.All, "all", false, "also headings, and what Sluice itself did")
-	fs.StringVar(&step, "step", "", "of one step only, by its `PATH`: build/BUILD/0 is the first command of phase BUILD of job build")
-	fs.Int64Var(&o.From, "from", 0, "from this byte on")
-	return cmd
-}
-
 func newArtifact() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "artifact", Short: "The artifacts of a build",

@@ -158,7 +158,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trim, serve}
+	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trim, s.packLogs, serve}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {

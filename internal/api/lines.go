@@ -61,7 +61,7 @@ func (a *API) lines() {
 		Responses: produces(eventType, "The lines, until the build is done.")},
 		func(ctx context.Context, in *struct {
 			InLines
-			After string `query:"after" maxLength:"2000" doc:"goes on behind that line"`
+			After  string `query:"after" maxLength:"2000" doc:"goes on behind that line"`
 			Behind string `header:"Last-Event-ID" maxLength:"2000" doc:"the same"`
 		}) (*streamed, error) {
 			q := in.query()
