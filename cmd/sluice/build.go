@@ -101,7 +101,7 @@ func followBuild(ctx context.Context, c *client.Client, cmd *cobra.Command, b cl
 	} else {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s/%d\n", b.Project, b.Number)
 	}
-	screen := terminalOf(out)
+	screen := harmlessTo(out)
 	_, err = io.Copy(screen, log)
 	if err = errors.Join(err, screen.Close(), log.Close()); err != nil {
 		return err

@@ -27,9 +27,9 @@ const (
 	stringEscape // an ESC within it, which may be the beginning of its end
 )
 
-// terminalOf makes what is written to a terminal harmless; files get every byte.
+// harmlessTo makes what is written to a terminal harmless; files get every byte.
 // The answer's Close ends colours.
-func terminalOf(w io.Writer) io.WriteCloser {
+func harmlessTo(w io.Writer) io.WriteCloser {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return &harmless{w: w}
 	}

@@ -35,7 +35,7 @@ func newLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := terminalOf(cmd.OutOrStdout())
+			out := harmlessTo(cmd.OutOrStdout())
 			if picky {
 				err = f.printLines(ctx, c, out, project, number)
 			} else {
