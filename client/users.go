@@ -12,9 +12,11 @@ type User struct {
 	Name     string            `json:"name"`
 	Full     string            `json:"fullName,omitempty"`
 	Mail     string            `json:"mail,omitempty"`
-	Role     string            `json:"role,omitempty"`     // of the whole server: "" = none, viewer, builder, maintainer, admin
-	Projects map[string]string `json:"projects,omitempty"` // roles in projects, over Role
-	Groups   []string          `json:"groups,omitempty"`   // the server's to say
+	Role     string            `json:"role,omitempty"`           // of the whole server: "" = none, viewer, builder, maintainer, admin
+	Projects map[string]string `json:"projects,omitempty"`       // roles in projects, over Role
+	Groups   []string          `json:"groups,omitempty"`         // SetMember changes them
+	Provided []string          `json:"providedGroups,omitempty"` // those of Groups that the identity provider said
+	Identity string            `json:"identity,omitempty"`       // at the identity provider: the server's to say
 	Disabled bool              `json:"disabled,omitempty"`
 	Created  time.Time         `json:"created"`  // the server's to say
 	Revision int64             `json:"revision"` // the same

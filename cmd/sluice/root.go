@@ -47,7 +47,7 @@ var commands = []struct {
 	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
-	{"login", newLogin}, {"logout", newLogout}, {"context", newContext},
+	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
 	{"why", newWhy}, {"usage", newUsage},
 	{"version", newVersion}, {"man", newMan},
 }

@@ -227,6 +227,9 @@ func describeUser(u client.User) string {
 	if in := rolesIn(u); in != "" {
 		what = append(what, in)
 	}
+	if len(u.Groups) > 0 {
+		what = append(what, "in "+strings.Join(u.Groups, " "))
+	}
 	if u.Disabled {
 		what = append(what, "disabled")
 	}

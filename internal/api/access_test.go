@@ -75,6 +75,12 @@ var table = map[string]access{
 	"login":         {ok: 401, where: "open", body: `{"user":"%s","password":"wrong"}`},
 	"logout":        {ok: 409, where: "list"}, // a token is no session
 	"setPassword":   {least: ci.RoleAdmin, ok: 204, where: "server", body: `{"password":"correct horse"}`},
+	"listGroups":    {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"getGroup":      {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"putGroup":      {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"role":"viewer"}`},
+	"deleteGroup":   {least: ci.RoleAdmin, ok: 204, where: "server"},
+	"addMember":     {least: ci.RoleAdmin, ok: 204, where: "server"},
+	"removeMember":  {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"listAudit":     {least: ci.RoleAdmin, ok: 200, where: "server"},
 }
 
@@ -167,7 +173,13 @@ func TestAccess(t *testing.T) {
 			if strings.Contains(path, "{name}") || strings.Contains(path, "{id}") {
 				id = w.userID(ci.User{Name: someone, Role: ci.RoleViewer})
 			}
-			at := strings.NewReplacer("{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id).Replace(path)
+			group := fmt.Sprintf("group-%d", n)
+			if strings.Contains(path, "{group}") {
+				if _, err := w.store.PutGroup(t.Context(), ci.Group{Name: group}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			at := strings.NewReplacer("{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id).Replace(path)
 			body := row.body
 			if strings.Contains(body, "%s") {
 				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))

@@ -62,6 +62,7 @@ func New(c Config) *API {
 	a.tokens()
 	a.audit()
 	a.usage()
+	a.groups()
 	a.logins()
 	a.pages()
 	a.why()

@@ -25,7 +25,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 		{api.StartBuild{}, client.StartBuild{}}, {ci.User{}, client.User{}}, {app.Me{}, client.Me{}}, {ci.Token{}, client.Token{}},
 		{ci.UsageRow{}, client.UsageRow{}}, {app.Because{}, client.Because{}},
 		{api.NewToken{}, client.NewToken{}}, {app.IssuedToken{}, client.IssuedToken{}}, {api.Fault{}, client.Error{}}, {ci.AuditEntry{}, client.AuditEntry{}}, {api.List[ci.Project]{}, client.Page[client.Project]{}},
-		{api.NewLogin{}, client.NewLogin{}}, {api.NewPassword{}, client.NewPassword{}},
+		{api.NewLogin{}, client.NewLogin{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},
 	} {
 		same(t, fmt.Sprintf("%T", c.client), reflect.TypeOf(c.server), reflect.TypeOf(c.client), map[[2]reflect.Type]bool{})
 	}

@@ -97,6 +97,12 @@ const (
 	failLogin     verb = "login.fail"
 	endSession    verb = "logout"
 	viewAudit     verb = "audit.view"
+	viewGroup     verb = "group.view"
+	createGroup   verb = "group.create"
+	updateGroup   verb = "group.update"
+	deleteGroup   verb = "group.delete"
+	addMember     verb = "group.add"
+	removeMember  verb = "group.remove"
 	viewUsage     verb = "usage.view"
 	rebuildUsage  verb = "usage.rebuild"
 )

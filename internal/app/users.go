@@ -53,8 +53,8 @@ func (a *App) findUser(ctx context.Context, name string) (ci.User, error) {
 }
 
 // PutUser makes a user, or replaces one, for administrators. With a Revision it
-// must still be the stored one's (Changed). The groups and the password of one who
-// is there stay as they are.
+// must still be the stored one's (Changed). The groups, the password and the
+// identity of one who is there stay as they are.
 func (a *App) PutUser(ctx context.Context, put ci.User) (u ci.User, made bool, err error) {
 	by, err := manage(ctx, updateUser)
 	if err != nil {
@@ -62,34 +62,44 @@ func (a *App) PutUser(ctx context.Context, put ci.User) (u ci.User, made bool, e
 	}
 	a.people.Lock()
 	defer a.people.Unlock()
-	old, err := a.findUser(ctx, put.Name)
-	if made = errors.Is(err, ci.ErrNotFound); err != nil && !made {
-		return ci.User{}, false, err
-	}
-	if err := checkUser(put, old); err != nil {
-		return ci.User{}, false, err
-	}
-	if !made && rules(old) && !rules(put) {
-		if err := a.notLast(ctx, put.Name); err != nil {
+	for blind := put.Revision == 0; ; {
+		old, err := a.findUser(ctx, put.Name)
+		if made = errors.Is(err, ci.ErrNotFound); err != nil && !made {
 			return ci.User{}, false, err
 		}
+		if err := checkUser(put, old); err != nil {
+			return ci.User{}, false, err
+		}
+		if !blind && (made || put.Revision != old.Revision) {
+			return ci.User{}, false, &Changed{fmt.Errorf("user %q: revision %d was changed meanwhile and is now %d; get it again and repeat the change: %w", put.Name, put.Revision, old.Revision, ci.ErrConflict)}
+		}
+		if !made && rules(old) && !rules(put) {
+			if err := a.notLast(ctx, put.Name); err != nil {
+				return ci.User{}, false, err
+			}
+		}
+		u, err = a.replaceUser(ctx, by, put, old)
+		if err == nil || !blind || !errors.Is(err, ci.ErrConflict) {
+			return u, made, err
+		}
+		// Somebody was faster; his change is replaced like the one before it.
 	}
-	if put.Revision != 0 && (made || put.Revision != old.Revision) {
-		return ci.User{}, false, &Changed{fmt.Errorf("user %q: revision %d was changed meanwhile and is now %d; get it again and repeat the change: %w", put.Name, put.Revision, old.Revision, ci.ErrConflict)}
-	}
-	put.Groups, put.Password, put.Only, put.Token, put.From = old.Groups, "", nil, nil, ci.Origin{}
-	put.Revision = old.Revision
+}
+
+// replaceUser stores a user over what there is of him.
+func (a *App) replaceUser(ctx context.Context, by, put, old ci.User) (ci.User, error) {
+	put.Groups, put.Provided, put.Identity, put.Revision = old.Groups, old.Provided, old.Identity, old.Revision
+	put.Password, put.Only, put.Token, put.From = "", nil, nil, ci.Origin{}
 	v := updateUser
-	if made {
+	if old.Name == "" {
 		v = createUser
 	}
 	ctx = a.noting(ctx, by, v, "", describe(put))
-	if u, err = a.cfg.Store.PutUser(ctx, put); errors.Is(err, ci.ErrConflict) {
-		return ci.User{}, false, &Changed{err}
-	} else if err != nil {
-		return ci.User{}, false, err
+	u, err := a.cfg.Store.PutUser(ctx, put)
+	if err != nil {
+		return ci.User{}, err
 	}
-	return u, made, a.changed(ctx, by, v, "", "", describe(u))
+	return u, a.changed(ctx, by, v, "", "", describe(u))
 }
 
 // DeleteUser removes a user and ends the tokens of that user, for administrators.
@@ -139,6 +149,9 @@ func describe(u ci.User) string {
 	for _, p := range slices.Sorted(maps.Keys(u.Projects)) {
 		fmt.Fprintf(&b, ", in %s %s", p, u.Projects[p])
 	}
+	if len(u.Groups) > 0 {
+		b.WriteString(", groups " + strings.Join(u.Groups, " "))
+	}
 	if u.Disabled {
 		b.WriteString(", disabled")
 	}
@@ -180,21 +193,25 @@ func checkUser(u, old ci.User) error {
 	if u.Role != ci.RoleNone {
 		in.role("role", u.Role)
 	}
-	if len(u.Projects) > maxRoles {
-		in.add("projects", "%d projects: want at most %d", len(u.Projects), maxRoles)
-		return in
-	}
-	for _, p := range slices.Sorted(maps.Keys(u.Projects)) {
-		if err := ci.CheckProjectName(p); err != nil {
-			in.add("projects", "%s", ci.Message(err))
-			continue
-		}
-		in.role("projects."+p, u.Projects[p])
-	}
+	in.projectRoles(u.Projects)
 	if len(u.Groups) > 0 && !slices.Equal(u.Groups, old.Groups) {
-		in.add("groups", "cannot be set here: leave them out")
+		in.add("groups", "cannot be set here: leave them out, and use 'sluice group add'")
 	}
 	return in.err()
+}
+
+func (i *Invalid) projectRoles(roles map[string]ci.Role) {
+	if len(roles) > maxRoles {
+		i.add("projects", "%d projects: want at most %d", len(roles), maxRoles)
+		return
+	}
+	for _, p := range slices.Sorted(maps.Keys(roles)) {
+		if err := ci.CheckProjectName(p); err != nil {
+			i.add("projects", "%s", ci.Message(err))
+			continue
+		}
+		i.role("projects."+p, roles[p])
+	}
 }
 
 func (i *Invalid) role(path string, r ci.Role) {

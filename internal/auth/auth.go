@@ -19,6 +19,7 @@ type Store interface {
 	PutToken(ctx context.Context, k ci.Token) error
 	Tokens(ctx context.Context, user string) ([]ci.Token, error)
 	TokenByHash(ctx context.Context, hash string) (ci.Token, error)
+	Groups(ctx context.Context, names ...string) ([]ci.Group, error)
 	TokenUsed(ctx context.Context, id string, at time.Time) error
 }
 
@@ -140,6 +141,13 @@ func (a *Auth) Identify(ctx context.Context, secret string) (ci.User, error) {
 	}
 	if err != nil {
 		return ci.User{}, fmt.Errorf("look up the user of a token: %w", err)
+	}
+	if len(u.Groups) > 0 {
+		groups, err := a.store.Groups(ctx, u.Groups...)
+		if err != nil {
+			return ci.User{}, fmt.Errorf("look up the groups of a user: %w", err)
+		}
+		u = u.In(groups)
 	}
 	u.Password = ""
 	a.noteUse(ctx, k, now)

@@ -22,6 +22,8 @@ type User struct {
 	Role     Role            `json:"role,omitempty"`     // of the whole server
 	Projects map[string]Role `json:"projects,omitempty"` // of one project, over Role
 	Groups   []string        `json:"groups,omitempty"`
+	Provided []string        `json:"providedGroups,omitempty"` // those of Groups that the identity provider said
+	Identity string          `json:"identity,omitempty"`       // at the identity provider: issuer and subject; "" = none
 	Disabled bool            `json:"disabled,omitempty"`
 	Password string          `json:"-"` // as the package for access hashes it; "" = cannot log in by one
 	Created  time.Time       `json:"created"`
