@@ -1,4 +1,5 @@
-// Package source gets what is built: a directory as it is, or a commit from git.
+// Package source gets what is built: a directory as it is, a commit from git, or
+// a work tree that a user sent.
 // It implements ci.Fetcher.
 //
 // It owns the mirrors of git repositories in its cache folder, and how a
@@ -39,6 +40,8 @@ type Options struct {
 	// Credentials gives the user name and password for a repository; empty for
 	// none. It is asked once for each contact, with a URL without user and password.
 	Credentials func(ctx context.Context, url string) (user, password string, err error)
+	// Uploads are the work trees that users sent; nil = there are none.
+	Uploads *Uploads
 	// Git is the git program; "" = git from PATH.
 	Git string
 }
@@ -67,6 +70,8 @@ func (f *Fetcher) Resolve(ctx context.Context, s ci.Source) (ci.Commit, error) {
 		return f.resolveDir(ctx, s.Location)
 	case TypeGit:
 		return f.resolveGit(ctx, s)
+	case TypeUpload:
+		return f.resolveUpload(ctx, s)
 	}
 	return ci.Commit{}, unknownType(s)
 }
@@ -79,6 +84,8 @@ func (f *Fetcher) ReadFile(ctx context.Context, s ci.Source, c ci.Commit, path s
 		return readDirFile(s.Location, path)
 	case TypeGit:
 		return f.readGitFile(ctx, s, c, path)
+	case TypeUpload:
+		return f.readUploadFile(ctx, s, path)
 	}
 	return nil, unknownType(s)
 }
@@ -91,10 +98,12 @@ func (f *Fetcher) Archive(ctx context.Context, s ci.Source, c ci.Commit, tar io.
 		return f.archiveDir(ctx, s.Location, tar)
 	case TypeGit:
 		return f.archiveGit(ctx, s, c, tar)
+	case TypeUpload:
+		return f.archiveUpload(ctx, s, tar)
 	}
 	return unknownType(s)
 }
 
 func unknownType(s ci.Source) error {
-	return fmt.Errorf("source type %q: use %q or %q: %w", s.Type, TypeDirectory, TypeGit, ci.ErrInvalid)
+	return fmt.Errorf("source type %q: use %q, %q or %q: %w", s.Type, TypeDirectory, TypeGit, TypeUpload, ci.ErrInvalid)
 }
