@@ -56,6 +56,9 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 		if err := t.insertEvents([]ci.Event{e}); err != nil {
 			return err
 		}
+		if err := t.needUpload(got); err != nil {
+			return err
+		}
 		t.remember(b.ID, &fold{build: ci.Build{ID: b.ID, Status: b.Status}, seq: 1})
 		made, t.made = true, &got
 		return nil
@@ -154,13 +157,7 @@ func (db *DB) DeleteBuild(ctx context.Context, id ci.BuildID) error {
 		case !status.Done():
 			return fmt.Errorf("it is %s; stop it first: %w", status, ci.ErrConflict)
 		}
-		if _, err := t.exec("DELETE FROM events WHERE build = $1", string(id)); err != nil {
-			return err
-		}
-		t.touched[id] = true
-		delete(t.w.folds, id)
-		_, err = t.exec("DELETE FROM builds WHERE id = $1", string(id))
-		return err
+		return t.dropBuild(id)
 	})
 	if err != nil {
 		return fmt.Errorf("delete build %s: %w", id, err)

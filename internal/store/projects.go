@@ -156,12 +156,7 @@ func (db *DB) deleteBuilds(ctx context.Context, project string) error {
 				return err
 			}
 			for _, id := range ids {
-				t.touched[ci.BuildID(id)] = true
-				delete(t.w.folds, ci.BuildID(id))
-				if _, err := t.exec("DELETE FROM events WHERE build = $1", id); err != nil {
-					return err
-				}
-				if _, err := t.exec("DELETE FROM builds WHERE id = $1", id); err != nil {
+				if err := t.dropBuild(ci.BuildID(id)); err != nil {
 					return err
 				}
 			}
