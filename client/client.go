@@ -122,6 +122,9 @@ type request struct {
 	query  url.Values
 	header http.Header
 	body   any
+
+	stream io.Reader // a body that is not JSON, of size bytes
+	size   int64
 }
 
 // at makes a path of segments, escaping each.
@@ -154,9 +157,15 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
+	if r.stream != nil {
+		body = r.stream
+	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+	}
+	if r.stream != nil {
+		req.ContentLength = r.size
 	}
 	for k, v := range r.header {
 		req.Header[k] = v
@@ -164,7 +173,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	if body != nil {
+	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)

@@ -186,8 +186,8 @@ type CacheUse struct {
 
 // Source is what is built.
 type Source struct {
-	Type     string `json:"type"`     // directory, git
-	Location string `json:"location"` // path or URL
+	Type     string `json:"type"`     // directory, git, upload
+	Location string `json:"location"` // path, URL, or what the answer to an upload has
 	Version  string `json:"version,omitempty"`
 }
 

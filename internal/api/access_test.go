@@ -61,6 +61,8 @@ var table = map[string]access{
 	"listArtifacts": {least: ci.RoleViewer, ok: 200},
 	"getArtifact":   {least: ci.RoleViewer, ok: 200, path: "build/results/out.txt"},
 	"listReports":   {least: ci.RoleViewer, ok: 200},
+	"getUpload":     {least: ci.RoleBuilder, ok: 404},
+	"putUpload":     {least: ci.RoleBuilder, ok: 201, body: emptyTree},
 	"listUsers":     {least: ci.RoleAdmin, ok: 200, where: "server"},
 	"getUser":       {least: ci.RoleAdmin, ok: 200, where: "server"},
 	"putUser":       {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"role":"viewer","projects":{"web":"builder"}}`},
@@ -179,7 +181,7 @@ func TestAccess(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			at := strings.NewReplacer("{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id).Replace(path)
+			at := strings.NewReplacer("{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id, "{sum}", sumOf(row.body)).Replace(path)
 			body := row.body
 			if strings.Contains(body, "%s") {
 				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))

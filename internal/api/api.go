@@ -55,6 +55,7 @@ func New(c Config) *API {
 	a.huma = humago.NewWithPrefix(routes{a.mux}, Prefix, a.document())
 	a.projects()
 	a.builds()
+	a.uploads()
 	a.logs()
 	a.lines()
 	a.results()

@@ -48,6 +48,7 @@ func started(b app.BuildInfo, made bool, err error) (*buildAnswer, error) {
 
 // StartBuild is the body of a request for a build.
 type StartBuild struct {
+	Source    *ci.Source    `json:"source,omitempty" doc:"instead of the project's: an upload, or, for those who may change the project, any"`
 	Ref       string        `json:"ref,omitempty" doc:"branch, tag or commit"`
 	File      string        `json:"file,omitempty" doc:"the definition's path in the source"`
 	Inline    string        `json:"inline,omitempty" doc:"the definition itself"`
@@ -118,7 +119,7 @@ func (a *API) builds() {
 				s = *in.Body
 			}
 			return started(desk.StartBuild(ctx, in.Project, app.Start{
-				Key: strings.ToValidUTF8(in.Key, "?"), Ref: s.Ref, File: s.File, Inline: s.Inline, Batch: s.Batch,
+				Key: strings.ToValidUTF8(in.Key, "?"), Source: s.Source, Ref: s.Ref, File: s.File, Inline: s.Inline, Batch: s.Batch,
 				Variables: s.Variables, Runtime: s.Runtime, Limits: s.Limits,
 			}))
 		})

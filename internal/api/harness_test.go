@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/api"
 	"github.com/sluice-ci/sluice/internal/app"
 	"github.com/sluice-ci/sluice/internal/auth"
+	"github.com/sluice-ci/sluice/internal/blob"
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/executor/executortest"
@@ -46,6 +47,9 @@ type world struct {
 	log    *syncBuffer
 	admin  *client.Client
 	token  string
+
+	uploads *source.Uploads
+	now     func() time.Time // of the front desk; nil = the clock's
 }
 
 // syncBuffer is a buffer for what several goroutines say.
@@ -78,7 +82,12 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 		t.Fatal(err)
 	}
 	w.script = executortest.NewScript(filepath.Join(w.dir, "sandboxes"))
-	fetcher := source.New(source.Options{})
+	blobs, err := blob.OpenDir(filepath.Join(w.dir, "uploads"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.uploads = &source.Uploads{Blobs: blobs, Most: 1 << 20, Unpacked: 8 << 20, Quota: 4 << 20}
+	fetcher := source.New(source.Options{Uploads: w.uploads})
 	w.engine = engine.New(engine.Config{Store: w.store, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher, Compilers: 2})
 	output := func(id ci.JobID) string { return filepath.Join(w.dir, "out", filepath.FromSlash(string(id))) }
 	r := runner.New(runner.Config{
@@ -98,7 +107,13 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	})
 	w.auth = auth.New(w.store, nil)
 	w.app = app.New(app.Config{
-		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth,
+		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth, Uploads: w.uploads,
+		Now: func() time.Time {
+			if w.now != nil {
+				return w.now()
+			}
+			return time.Now()
+		},
 		Discard: func(_ context.Context, id ci.BuildID) error {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},

@@ -130,6 +130,7 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	var invalid *app.Invalid
 	var changed *app.Changed
 	var tooMany *ci.TooMany
+	var large interface{ TooLarge() bool }
 	switch {
 	case errors.As(err, &tooMany):
 		p = newProblem(http.StatusTooManyRequests, tooMany.Error())
@@ -147,6 +148,8 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 			p.Errors = append(p.Errors, FaultField{where + f.Path, f.Message})
 		}
 		return p
+	case errors.As(err, &large) && large.TooLarge():
+		return newProblem(http.StatusRequestEntityTooLarge, ci.Message(err))
 	case status == http.StatusInternalServerError && ctx.Err() != nil:
 		// The client went away, and what was done for it was broken off.
 		return newProblem(http.StatusRequestTimeout, "the request was given up")

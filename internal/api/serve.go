@@ -75,7 +75,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.lost(w, r, handler)
 		return
 	}
-	if err := a.readBody(w, r); err != nil {
+	if streams(pattern) {
+		// Also what is left of it when the request is refused does not come for ever.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.Patience))
+	} else if err := a.readBody(w, r); err != nil {
 		a.fail(w, r, err)
 		return
 	}

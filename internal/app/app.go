@@ -29,6 +29,8 @@ type Config struct {
 	Now   func() time.Time // nil = time.Now
 	// SessionLife is how long somebody who logs in stays so; 0 = 7 days.
 	SessionLife time.Duration
+	// Uploads keeps work trees that users send; nil = none are taken.
+	Uploads Uploads
 }
 
 // Tokens makes tokens and knows what their scopes mean: auth.Auth.

@@ -23,7 +23,8 @@ type BuildInfo struct {
 // Start asks for a build of a project. What it leaves open is the project's.
 type Start struct {
 	Key       string // the same key finds the build that it first started
-	Ref       string // branch, tag or commit
+	Source    *ci.Source // instead of the project's
+	Ref       string     // branch, tag or commit
 	File      string
 	Inline    string
 	Batch     *bool
@@ -47,6 +48,9 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if err := openDoors(u, p, asked); err != nil {
 		return BuildInfo{}, false, err
 	}
+	if err := a.checkSource(ctx, u, p, s.Source); err != nil {
+		return BuildInfo{}, false, err
+	}
 	ctx = a.noting(ctx, u, startBuild, project, "")
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, s.request(p, u))
 	if err != nil {
@@ -61,6 +65,12 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 func (s *Start) check() error {
 	in := &Invalid{}
 	in.text("key", s.Key, maxTagValue)
+	if s.Source != nil {
+		in.source(*s.Source)
+		if s.Source.Type == typeUpload && s.Ref != "" {
+			in.add("ref", "an upload has no versions: leave it out")
+		}
+	}
 	in.ref("ref", s.Ref)
 	in.file("file", s.File)
 	in.text("inline", s.Inline, maxInline)
@@ -73,12 +83,37 @@ func (s *Start) check() error {
 	return in.err()
 }
 
+// checkSource refuses to build from elsewhere what the user may not choose, and
+// uploads that are not there. The server reads repositories with what it knows,
+// so that who may only start builds does not say which.
+func (a *App) checkSource(ctx context.Context, u ci.User, p ci.Project, other *ci.Source) error {
+	s := p.Source
+	if other != nil {
+		s = *other
+	}
+	if s.Type == typeUpload {
+		return a.checkUpload(ctx, p.Name, s)
+	}
+	if s.Type == p.Source.Type && s.Location == p.Source.Location {
+		return nil
+	}
+	if role := roleIn(u, p); !can(role, updateProject) {
+		return fmt.Errorf("project %q: a build of another source takes the role %s, and yours is %s; send the files with 'sluice run --remote', or ask an administrator: %w", p.Name, least(updateProject), role, ci.ErrDenied)
+	}
+	moved := p
+	moved.Source = s
+	return openDoors(u, p, moved)
+}
+
 // request puts the overrides over the project.
 func (s *Start) request(p ci.Project, u ci.User) engine.Request {
 	r := engine.Request{
 		Key: keyOf("start", s.Key), Project: p.Name, Source: p.Source, Initiator: u.Name, File: p.File, Inline: p.Inline, Batch: p.Batch,
 		Variables: mergeVariables(p.Variables, s.Variables), Runtime: mergeRuntime(p.Runtime, s.Runtime), Limits: p.Limits,
 		Packaging: p.Artifacts,
+	}
+	if s.Source != nil {
+		r.Source = *s.Source
 	}
 	if s.Ref != "" {
 		r.Source.Version = s.Ref

@@ -88,13 +88,17 @@ func checkProject(p ci.Project) error {
 
 func (i *Invalid) source(s ci.Source) {
 	switch s.Type {
-	case "git", "directory":
+	case "git", "directory", typeUpload:
 	case "":
-		i.add("source.type", "is missing: want git or directory")
+		i.add("source.type", "is missing: want git, directory or upload")
 	default:
-		i.add("source.type", "%q is not a kind of source: want git or directory", s.Type)
+		i.add("source.type", "%q is not a kind of source: want git, directory or upload", s.Type)
 	}
-	if s.Location == "" {
+	if s.Type == typeUpload {
+		if s.Version != "" {
+			i.add("source.version", "an upload has no versions: leave it out")
+		}
+	} else if s.Location == "" {
 		i.add("source.location", "is missing: want a URL, or the absolute path of a directory on the server")
 	} else if s.Type == "directory" && !path.IsAbs(s.Location) {
 		i.add("source.location", "want the absolute path of a directory on the server")

@@ -157,5 +157,8 @@ func (a *App) DeleteProject(ctx context.Context, name string, revision int64, fo
 	for _, id := range ids {
 		err = errors.Join(err, a.cfg.Discard(context.WithoutCancel(ctx), id))
 	}
+	if a.cfg.Uploads != nil {
+		err = errors.Join(err, a.cfg.Uploads.Remove(context.WithoutCancel(ctx), name))
+	}
 	return err
 }

@@ -163,8 +163,8 @@ type CacheUse struct {
 
 // Source is what is built.
 type Source struct {
-	Type     string `json:"type"`              // directory, git
-	Location string `json:"location"`          // path or URL
+	Type     string `json:"type"`              // directory, git, upload
+	Location string `json:"location"`          // path or URL; PROJECT/SHA256 of an upload
 	Version  string `json:"version,omitempty"` // the ref asked for
 }
 

@@ -86,6 +86,9 @@ func (u *Uploads) Take(ctx context.Context, location string, r io.Reader) (ci.Bl
 		<-verdict
 	}
 	if err != nil {
+		if in.done != nil && !errors.Is(in.done, io.EOF) {
+			err = in.done // without the words of the store around it
+		}
 		return ci.Blob{}, fmt.Errorf("upload to project %s: %w", project, err)
 	}
 	return b, nil
