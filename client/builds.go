@@ -12,7 +12,7 @@ import (
 
 // StartBuild is what a build is to have otherwise than its project.
 type StartBuild struct {
-	Key       string     `json:"-"` // the same key gives the build that it first started
+	Key       string     `json:"-"`                // the same key gives the build that it first started
 	Source    *Source    `json:"source,omitempty"` // instead of the project's
 	Ref       string     `json:"ref,omitempty"`
 	File      string     `json:"file,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/price"
+	"github.com/sluice-ci/sluice/internal/source"
 )
 
 // setting is one thing that `sluice serve` can be told: as a flag, as a variable
@@ -51,6 +53,8 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "prices", env: "SLUICE_PRICES", usage: "YAML file with what a minute costs, by compute size, executor and environment type; without it, nothing"},
 		{name: "pack-logs", env: "SLUICE_PACK_LOGS", value: "10m", usage: "compress logs this long after their step ended"},
+		{name: "upload-max", env: "SLUICE_UPLOAD_MAX", value: "1G", usage: "size of a work tree that 'sluice run --remote' sends, compressed; unpacked it may have 8 times that; 0 = no limit"},
+		{name: "upload-quota", env: "SLUICE_UPLOAD_QUOTA", value: "10G", usage: "size of all such work trees of a project that builds still need; 0 = no limit"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
@@ -64,6 +68,7 @@ type serverConfig struct {
 	tlsCert, tlsKey   string
 	database, blobs   string
 	jobs, ahead       int
+	uploads           source.Uploads // their limits
 	capacity          engine.Demand
 	packLogs          time.Duration
 	anyRuntime        bool
@@ -72,6 +77,9 @@ type serverConfig struct {
 	prices            *price.Table
 	jsonLog           bool
 }
+
+// unpackedTimes is how much bigger an upload may be unpacked.
+const unpackedTimes = 8
 
 // configFlags registers the table as flags. The values come from readConfig.
 func configFlags(flags *pflag.FlagSet, lookup func(string) (string, bool)) {
@@ -255,6 +263,18 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "pack-logs":
 			if c.packLogs, err = time.ParseDuration(v); err != nil || c.packLogs < 0 {
 				bad(t, "%q: want a time such as 10m; 0s = at once", v)
+			}
+		case "upload-max", "upload-quota":
+			size := int64(0)
+			if v != "0" {
+				if size, err = parseBytes(v); err != nil {
+					bad(t, "%q: want a size such as 500M or 2G; 0 = no limit", v)
+				}
+			}
+			if t.name == "upload-quota" {
+				c.uploads.Quota = size
+			} else {
+				c.uploads.Most, c.uploads.Unpacked = size, min(size, math.MaxInt64/unpackedTimes)*unpackedTimes
 			}
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {

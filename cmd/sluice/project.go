@@ -63,7 +63,7 @@ func newProjectCreate() *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&f.source, "source", "", "`PATH` of a directory on the server's machine, or URL of a git repository")
+	fs.StringVar(&f.source, "source", "", "`PATH` of a directory on the server's machine, or URL of a git repository, or upload: builds are of what 'sluice run --remote' sends")
 	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the definition in the source (default: the first found of "+strings.Join(definitionNames(), ", ")+")")
 	fs.StringVarP(&f.image, "image", "i", "", "container `IMAGE` to build in")
 	fs.StringVarP(&f.executor, "executor", "x", "", "where to build: local or docker (default: docker when an image is named and an engine answers)")
@@ -127,6 +127,9 @@ func checks(all ...error) func(func(error) bool) {
 
 // sourceNamed tells a directory from a repository.
 func sourceNamed(text string) client.Source {
+	if text == "upload" { // a directory of that name is ./upload
+		return client.Source{Type: "upload"}
+	}
 	if isRemote(text) {
 		return client.Source{Type: "git", Location: text}
 	}

@@ -32,10 +32,15 @@ when it timed out and 130 when it was canceled.`,
   sluice run --source-version v1.2.0 --packaging zip
   sluice run --image node:22 --size BUILD_GENERAL1_SMALL
   sluice run --batch --jobs 4
+  sluice run --remote --project app
   sluice run --shell          look around where a command failed`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd.Context(), strings.Join(args, ""))
+			dir := strings.Join(args, "")
+			if f.remote {
+				return f.runRemote(cmd.Context(), cmd.Flags(), dir)
+			}
+			return f.run(cmd.Context(), dir)
 		},
 	}
 	f.register(cmd.Flags())

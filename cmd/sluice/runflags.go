@@ -35,6 +35,9 @@ type runFlags struct {
 	json, quiet, keep, shell          bool
 	project, initiator                string
 	number                            int64
+
+	remote bool // build on the server
+	server remote
 }
 
 // register makes the flag table of sluice run.
@@ -72,6 +75,8 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.keep, "keep", false, "keep the sandbox of a failed build, and say how to enter it")
 	fs.BoolVar(&f.shell, "shell", false, "when a command fails, open a shell where it failed")
 
+	fs.BoolVar(&f.remote, "remote", false, "build on the server instead of here: the files are sent as they lie there, changes that are not committed too")
+	f.server.register(fs)
 	fs.StringVar(&f.project, "project", "", "name of the project (default: the name of the directory)")
 	fs.Int64Var(&f.number, "number", 0, "number of the build (default: one more than the last)")
 	fs.StringVar(&f.initiator, "initiator", "", "who starts the build (default: the user)")

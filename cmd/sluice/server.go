@@ -37,6 +37,7 @@ type server struct {
 	runner  *runner.Runner
 	placer  *placer
 	auth    *auth.Auth
+	desk    *app.App
 	api     *api.API
 }
 
@@ -64,7 +65,9 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.blobs, caches, err = openBlobs(ctx, cfg); err != nil {
 		return s, err
 	}
-	s.fetcher = source.New(source.Options{Cache: s.path("git")})
+	uploads := cfg.uploads
+	uploads.Blobs = s.blobs
+	s.fetcher = source.New(source.Options{Cache: s.path("git"), Uploads: &uploads})
 	s.engine = engine.New(engine.Config{
 		Store: s.db, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
 		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
@@ -78,8 +81,9 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
+	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Uploads: &uploads})
 	s.api = api.New(api.Config{
-		App:      app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session}),
+		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
 	return s, nil

@@ -22,7 +22,7 @@ type BuildInfo struct {
 
 // Start asks for a build of a project. What it leaves open is the project's.
 type Start struct {
-	Key       string // the same key finds the build that it first started
+	Key       string     // the same key finds the build that it first started
 	Source    *ci.Source // instead of the project's
 	Ref       string     // branch, tag or commit
 	File      string
