@@ -48,7 +48,7 @@ var commands = []struct {
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
-	{"why", newWhy}, {"usage", newUsage},
+	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget},
 	{"version", newVersion}, {"man", newMan},
 }
 

@@ -40,6 +40,14 @@ type access struct {
 
 // table has a row for each operation. One without a row fails the test.
 var table = map[string]access{
+	"listBudgets":        {least: ci.RoleNone, ok: 200, where: "list"},
+	"getBudget":          {least: ci.RoleViewer, ok: 200},
+	"setBudget":          {least: ci.RoleAdmin, ok: 200, body: `{"minutes":1000000,"warn":[50]}`},
+	"deleteBudget":       {least: ci.RoleAdmin, ok: 204},
+	"getServerBudget":    {least: ci.RoleViewer, ok: 200, where: "server"},
+	"setServerBudget":    {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"minutes":1000000,"warn":[50]}`},
+	"deleteServerBudget": {least: ci.RoleAdmin, ok: 204, where: "server"},
+
 	"listProjects":  {least: ci.RoleNone, ok: 200, where: "list"},
 	"createProject": {least: ci.RoleMaintainer, ok: 201, where: "server", body: `{"name":"%s","source":{"type":"git","location":"https://example.com/x.git"}}`},
 	"getProject":    {least: ci.RoleViewer, ok: 200},

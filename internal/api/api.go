@@ -67,6 +67,7 @@ func New(c Config) *API {
 	a.logins()
 	a.pages()
 	a.why()
+	a.budgets()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plainText(w, "ok\n") })
 	a.mux.HandleFunc("GET /readyz", a.ready)

@@ -131,7 +131,16 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	var changed *app.Changed
 	var tooMany *ci.TooMany
 	var large interface{ TooLarge() bool }
+	var over *ci.OverBudget
 	switch {
+	case errors.As(err, &over):
+		p = newProblem(status, ci.Message(err))
+		p.Code, p.Help = "over_budget", "wait for the next month, or have an administrator raise the budget or lift it for this month"
+		return p
+	case errors.As(err, &over):
+		p = newProblem(status, ci.Message(err))
+		p.Code, p.Help = "over_budget", "wait for the next month, or have an administrator raise the budget or lift it for this month"
+		return p
 	case errors.As(err, &tooMany):
 		p = newProblem(http.StatusTooManyRequests, tooMany.Error())
 		p.after = tooMany.After

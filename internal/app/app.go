@@ -27,6 +27,8 @@ type Config struct {
 	// Audit writes down what somebody did; nil = into Store.
 	Audit func(context.Context, ci.AuditEntry) error
 	Now   func() time.Time // nil = time.Now
+	// Currency is that of prices; "" = nothing is priced.
+	Currency string
 	// SessionLife is how long somebody who logs in stays so; 0 = 7 days.
 	SessionLife time.Duration
 	// Uploads keeps work trees that users send; nil = none are taken.
@@ -107,12 +109,15 @@ const (
 	removeMember  verb = "group.remove"
 	viewUsage     verb = "usage.view"
 	rebuildUsage  verb = "usage.rebuild"
+	viewBudget    verb = "budget.view"
+	setBudget     verb = "budget.set"
+	deleteBudget  verb = "budget.delete"
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
 func least(v verb) ci.Role {
 	switch v {
-	case viewProject, viewBuild, viewUsage:
+	case viewProject, viewBuild, viewUsage, viewBudget:
 		return ci.RoleViewer
 	case startBuild, stopBuild, retryBuild:
 		return ci.RoleBuilder

@@ -27,7 +27,8 @@ func ref(b ci.Build) string {
 // project unless it has one. When its ID, or key where that is not "", was used
 // in this project before, nothing is stored: the earlier build, as Builds lists
 // it, is the answer, and made is false. A project that was deleted is
-// ci.ErrNotFound; whether there ever was one is not looked at.
+// ci.ErrNotFound; whether there ever was one is not looked at. When a budget is used
+// up, nothing is stored either: *ci.OverBudget.
 func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build, made bool, err error) {
 	if b.Status == "" {
 		b.Status = ci.Queued
@@ -44,6 +45,9 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 		if earlier != nil {
 			got = *earlier
 			return nil
+		}
+		if err := t.afford(b.Project); err != nil {
+			return err
 		}
 		if got.Number, err = t.number(b); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-const selectEvents = "SELECT seq, time, type, job, step, status, data, why FROM events WHERE build = $1 ORDER BY seq"
+const selectEvents = "SELECT seq, time, type, job, step, status, data, why FROM events WHERE build = $1 AND seq > 0 ORDER BY seq"
 
 func scanEvent(r *sql.Rows, build ci.BuildID) (ci.Event, error) {
 	e := ci.Event{Build: build}
@@ -209,7 +209,7 @@ func (db *DB) Open(ctx context.Context) ([]ci.Build, error) {
 		}
 		return open[len(open)-1].Apply(e)
 	}, `SELECT e.build, e.seq, e.time, e.type, e.job, e.step, e.status, e.data
-		FROM builds b JOIN events e ON e.build = b.id
+		FROM builds b JOIN events e ON e.build = b.id AND e.seq > 0
 		WHERE b.status IN ('queued', 'running', 'waiting') ORDER BY b.queued, b.row, e.seq`)
 	if err != nil {
 		return nil, fmt.Errorf("list open builds: %w", err)
@@ -226,7 +226,8 @@ type Stamped struct {
 // Events reads events of all builds in the order in which they were committed,
 // from behind the cursor after (0 = from the first), at most limit, and 1,000
 // where that is not said. Cursors have gaps, but an event never appears behind a reader's back with a smaller one.
-// Those of deleted builds are gone.
+// Those of deleted builds are gone. Among them are those about budgets, whose Seq is
+// below 0.
 func (db *DB) Events(ctx context.Context, after int64, limit int) ([]Stamped, error) {
 	if limit <= 0 {
 		limit = maxPage

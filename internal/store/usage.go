@@ -27,34 +27,38 @@ func (t *tx) meter(events []ci.Event) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.charge(e.Build, j); err != nil {
+		project, err := t.charge(e.Build, j)
+		if err == nil && project != "" {
+			err = t.alert(e.Build, project, ci.MonthOf(j.Ended))
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// charge is meter for one job. made is false when it was charged before, or held nothing.
-func (t *tx) charge(build ci.BuildID, j ci.JobRun) (made bool, err error) {
+// charge is meter for one job, and says to which project. "" = it was charged
+// before, or held nothing.
+func (t *tx) charge(build ci.BuildID, j ci.JobRun) (project string, err error) {
 	c, ok := j.ChargeOf()
 	if !ok {
-		return false, nil
+		return "", nil
 	}
 	day := j.Ended.UTC().Format(dayLayout)
 	cost := ci.Millionths(c.Cost)
-	var project string
-	made, err = t.returning([]any{&project}, `INSERT INTO metered
+	made, err := t.returning([]any{&project}, `INSERT INTO metered
 			(job, build, project, ref, initiator, day, executor, type, size, currency, seconds, billed, cost)
 		SELECT $1, id, project, ref, initiator, $2, $3, $4, $5, $6, CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT) FROM builds WHERE id = $10
 		ON CONFLICT (job) DO NOTHING RETURNING project`,
 		string(j.ID), day, plain(c.Executor), plain(c.Type), plain(c.Size), plain(c.Currency), c.Seconds, c.Billed, cost, string(build))
 	if err != nil || !made {
-		return false, err
+		return "", err
 	}
 	_, err = t.exec(`INSERT INTO spending (month, project, currency, billed, cost) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (month, project, currency) DO UPDATE SET billed = spending.billed + excluded.billed, cost = spending.cost + excluded.cost`,
 		day[:monthLength], project, plain(c.Currency), c.Billed, cost)
-	return true, err
+	return project, err
 }
 
 // backfillAtOnce is how many jobs are metered in one transaction.
@@ -93,11 +97,11 @@ func (db *DB) backfill(ctx context.Context, after int64) (added int, err error) 
 				if err != nil {
 					return err
 				}
-				is, err := t.charge(e.Build, j)
+				project, err := t.charge(e.Build, j)
 				if err != nil {
 					return err
 				}
-				if is {
+				if project != "" {
 					made++
 				}
 			}
