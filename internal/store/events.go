@@ -153,7 +153,9 @@ func (t *tx) insertEvents(events []ci.Event) error {
 }
 
 // tuples writes rows of parameters: ($1, $2), ($3, $4).
-func tuples(rows, columns int) string {
+func tuples(rows, columns int) string { return tuplesFrom(1, rows, columns) }
+
+func tuplesFrom(first, rows, columns int) string {
 	var b strings.Builder
 	for i := range rows * columns {
 		switch {
@@ -164,7 +166,7 @@ func tuples(rows, columns int) string {
 		default:
 			b.WriteString(", ")
 		}
-		b.WriteString("$" + strconv.Itoa(i+1))
+		b.WriteString("$" + strconv.Itoa(i+first))
 	}
 	b.WriteString(")")
 	return b.String()
@@ -218,9 +220,19 @@ func (db *DB) Open(ctx context.Context) ([]ci.Build, error) {
 }
 
 // Stamped is an event and its place among those of all builds.
-type Stamped struct {
-	ci.Event
-	Cursor int64 `json:"cursor"`
+type Stamped = ci.Stamped
+
+const selectStamped = "SELECT id, build, seq, time, type, job, step, status, data, why FROM events "
+
+func scanStamped(r *sql.Rows) (ci.Stamped, error) {
+	var s ci.Stamped
+	var time int64
+	var data, why string
+	if err := r.Scan(&s.Cursor, &s.Build, &s.Seq, &time, &s.Type, &s.Job, &s.Step, &s.Status, &data, &why); err != nil {
+		return s, err
+	}
+	s.Time, s.Data = moment(time), json.RawMessage(data)
+	return s, explain(&s.Event, why)
 }
 
 // Events reads events of all builds in the order in which they were committed,
@@ -234,16 +246,10 @@ func (db *DB) Events(ctx context.Context, after int64, limit int) ([]Stamped, er
 	}
 	var list []Stamped
 	err := db.query(ctx, func(r *sql.Rows) error {
-		var s Stamped
-		var time int64
-		var data, why string
-		if err := r.Scan(&s.Cursor, &s.Build, &s.Seq, &time, &s.Type, &s.Job, &s.Step, &s.Status, &data, &why); err != nil {
-			return err
-		}
-		s.Time, s.Data = moment(time), json.RawMessage(data)
+		s, err := scanStamped(r)
 		list = append(list, s)
-		return explain(&list[len(list)-1].Event, why)
-	}, "SELECT id, build, seq, time, type, job, step, status, data, why FROM events WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+		return err
+	}, selectStamped+"WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read events after %d: %w", after, err)
 	}
