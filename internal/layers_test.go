@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	"internal/blob":               {"internal/ci"},
 	"internal/logs":               {"internal/ci", "internal/filelock"},
 	"internal/secret":             {"internal/ci"},
+	"internal/notify":             {"internal/ci"},
 	"internal/source":             {"internal/ci", "internal/fileset"},
 	"internal/report":             {"internal/ci"},
 	"internal/runtimes":           {"internal/ci"},
@@ -66,7 +67,7 @@ var layers = map[string][]string{
 var only = map[string][]string{
 	"os/exec":      {"internal/agent", "internal/executor/local", "internal/executor/docker", "internal/source", "internal/image", "internal/executor/executortest", "cmd/sluice"},
 	"database/sql": {"internal/store"},
-	"net/http":     {"internal/secret", "internal/api", "client", "cmd/sluice"},
+	"net/http":     {"internal/secret", "internal/notify", "internal/api", "client", "cmd/sluice"},
 }
 
 type listed struct {
