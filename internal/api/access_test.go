@@ -92,6 +92,22 @@ var table = map[string]access{
 	"addMember":     {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"removeMember":  {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"listAudit":     {least: ci.RoleAdmin, ok: 200, where: "server"},
+
+	// Targets of notifications, of all projects and of one.
+	"listTargets":           {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"getTarget":             {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"putTarget":             {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"kind":"webhook","url":"https://example.com/hook"}`},
+	"deleteTarget":          {least: ci.RoleAdmin, ok: 204, where: "server"},
+	"testTarget":            {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"listDeliveries":        {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"redeliver":             {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"listProjectTargets":    {least: ci.RoleMaintainer, ok: 200},
+	"getProjectTarget":      {least: ci.RoleMaintainer, ok: 200},
+	"putProjectTarget":      {least: ci.RoleMaintainer, ok: 200, body: `{"kind":"webhook","url":"https://example.com/hook"}`},
+	"deleteProjectTarget":   {least: ci.RoleMaintainer, ok: 204},
+	"testProjectTarget":     {least: ci.RoleMaintainer, ok: 200},
+	"listProjectDeliveries": {least: ci.RoleMaintainer, ok: 200},
+	"redeliverProject":      {least: ci.RoleMaintainer, ok: 200},
 }
 
 // operations lists those of the document: their method, path and description.
@@ -189,7 +205,11 @@ func TestAccess(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			at := strings.NewReplacer("{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id, "{sum}", sumOf(row.body)).Replace(path)
+			target := ""
+			if strings.Contains(path, "{target}") {
+				target = w.target(strings.Contains(path, "{project}"), project, fmt.Sprintf("target-%d", n))
+			}
+			at := strings.NewReplacer("{target}", target, "{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id, "{sum}", sumOf(row.body)).Replace(path)
 			body := row.body
 			if strings.Contains(body, "%s") {
 				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))

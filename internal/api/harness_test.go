@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -108,6 +109,13 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	w.auth = auth.New(w.store, nil)
 	w.app = app.New(app.Config{
 		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth, Uploads: w.uploads,
+		Seal: func(name, value string) (string, error) { return "sealed " + name + " " + value, nil },
+		Try: func(_ context.Context, t ci.Target, _ ci.Notice) error {
+			if t.Kind != ci.TargetWebhook {
+				return fmt.Errorf("no %s today: %w", t.Kind, ci.ErrUnavailable)
+			}
+			return nil
+		},
 		Now: func() time.Time {
 			if w.now != nil {
 				return w.now()
@@ -208,6 +216,18 @@ func (w *world) userID(u ci.User) string {
 		w.t.Fatalf("got %d tokens, %v", len(all), err)
 	}
 	return all[0].ID
+}
+
+// target makes a target, of the project or of all.
+func (w *world) target(ofProject bool, project, name string) string {
+	w.t.Helper()
+	if !ofProject {
+		project = ""
+	}
+	if _, _, err := w.store.PutTarget(w.t.Context(), ci.Target{Name: name, Project: project, Kind: ci.TargetWebhook, URL: "https://example.com/hook"}, nil); err != nil {
+		w.t.Fatal(err)
+	}
+	return name
 }
 
 // project makes one whose definition is a spec without its version line.

@@ -27,6 +27,8 @@ func TestClientKnowsTheWire(t *testing.T) {
 		{app.Upload{}, client.Upload{}},
 		{api.NewToken{}, client.NewToken{}}, {app.IssuedToken{}, client.IssuedToken{}}, {api.Fault{}, client.Error{}}, {ci.AuditEntry{}, client.AuditEntry{}}, {api.List[ci.Project]{}, client.Page[client.Project]{}},
 		{api.NewLogin{}, client.NewLogin{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},
+		{ci.Target{}, client.Target{}}, {api.PutTarget{}, client.PutTarget{}}, {app.TargetPut{}, client.TargetPut{}},
+		{app.TargetTest{}, client.TargetTest{}}, {ci.Delivery{}, client.Delivery{}},
 	} {
 		same(t, fmt.Sprintf("%T", c.client), reflect.TypeOf(c.server), reflect.TypeOf(c.client), map[[2]reflect.Type]bool{})
 	}

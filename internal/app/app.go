@@ -33,6 +33,10 @@ type Config struct {
 	SessionLife time.Duration
 	// Uploads keeps work trees that users send; nil = none are taken.
 	Uploads Uploads
+	// Seal seals the secret of a target under a name; Try makes one attempt to
+	// send a notice to a target. nil = there are no targets.
+	Seal func(name, value string) (string, error)
+	Try  func(context.Context, ci.Target, ci.Notice) error
 }
 
 // Tokens makes tokens and knows what their scopes mean: auth.Auth.
@@ -112,6 +116,8 @@ const (
 	viewBudget    verb = "budget.view"
 	setBudget     verb = "budget.set"
 	deleteBudget  verb = "budget.delete"
+	changeTarget  verb = "target.change"        // of a project
+	serverTarget  verb = "target.change-server" // of all projects
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
@@ -121,7 +127,7 @@ func least(v verb) ci.Role {
 		return ci.RoleViewer
 	case startBuild, stopBuild, retryBuild:
 		return ci.RoleBuilder
-	case createProject, updateProject, deleteProject, deleteBuild:
+	case createProject, updateProject, deleteProject, deleteBuild, changeTarget:
 		return ci.RoleMaintainer
 	}
 	return ci.RoleAdmin
