@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/blob"
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/notify"
 	"github.com/sluice-ci/sluice/internal/price"
 	"github.com/sluice-ci/sluice/internal/source"
 )
@@ -58,6 +59,8 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
+		{name: "notify-for", env: "SLUICE_NOTIFY_FOR", value: "6h", usage: "for how long a notification that does not arrive is tried again"},
+		{name: "notify-allow", env: "SLUICE_NOTIFY_ALLOW", usage: "addresses that notifications may go to although they are not public: networks such as 10.0.0.0/8, with commas, or all"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
 	}
 }
@@ -76,6 +79,8 @@ type serverConfig struct {
 	auditKeep         time.Duration // 0 = for ever
 	prices            *price.Table
 	jsonLog           bool
+	notifyFor         time.Duration
+	notifyAllow       string
 }
 
 // unpackedTimes is how much bigger an upload may be unpacked.
@@ -287,6 +292,15 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "audit-keep":
 			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {
 				bad(t, "%q: want a time such as 90d or 2160h, or 0 for ever", v)
+			}
+		case "notify-for":
+			if c.notifyFor, err = time.ParseDuration(v); err != nil || c.notifyFor <= 0 {
+				bad(t, "%q: want a time such as 6h or 30m", v)
+			}
+		case "notify-allow":
+			c.notifyAllow = v
+			if _, err = notify.ParseAllowed(v); err != nil {
+				bad(t, "%s", ci.Message(err))
 			}
 		case "log":
 			if c.jsonLog = v == "json"; v != "json" && v != "text" {

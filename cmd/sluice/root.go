@@ -49,6 +49,7 @@ var commands = []struct {
 	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
 	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget},
+	{"notify", newNotify},
 	{"version", newVersion}, {"man", newMan},
 }
 

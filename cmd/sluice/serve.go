@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 		}
 	}
 	log.Info("ready", "url", s.cfg.url, "data", cfg.data)
-	if err := notify("READY=1\nSTATUS=" + s.cfg.url); err != nil {
+	if err := tellManager("READY=1\nSTATUS=" + s.cfg.url); err != nil {
 		log.Warn("who started this could not be told that it is ready", "err", err)
 	}
 	err = s.run(ctx, func(ctx context.Context) error { return s.answer(ctx, l) })
@@ -145,8 +145,8 @@ func writePrivate(path, text string) error {
 	return err
 }
 
-// notify tells the service manager how it stands, if there is one (sd_notify(3)).
-func notify(state string) error {
+// tellManager tells the service manager how it stands, if there is one (sd_notify(3)).
+func tellManager(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil

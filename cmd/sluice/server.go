@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/image"
 	"github.com/sluice-ci/sluice/internal/logs"
+	"github.com/sluice-ci/sluice/internal/notify"
 	"github.com/sluice-ci/sluice/internal/runner"
 	"github.com/sluice-ci/sluice/internal/source"
 	"github.com/sluice-ci/sluice/internal/store"
@@ -39,6 +40,8 @@ type server struct {
 	auth    *auth.Auth
 	desk    *app.App
 	api     *api.API
+
+	notifier *notify.Notifier
 }
 
 // compilers is how many definitions are read and compiled at once. Most of the
@@ -81,7 +84,11 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
-	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads})
+	if s.notifier, err = s.newNotifier(); err != nil {
+		return s, err
+	}
+	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
+		Seal: s.sealTarget, Try: s.tryTarget})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log,
@@ -162,7 +169,10 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{s.engine.Run, s.runner.Run, s.keepAhead, s.trim, s.packLogs, serve}
+	parts := []func(context.Context) error{
+		s.engine.Run, s.runner.Run, s.keepAhead, s.trim, s.packLogs, serve,
+		s.notifier.Run,
+	}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {

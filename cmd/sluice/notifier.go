@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/notify"
+	"github.com/sluice-ci/sluice/internal/store"
+)
+
+// newNotifier makes what tells others of what happened.
+func (s *server) newNotifier() (*notify.Notifier, error) {
+	allow, err := notify.ParseAllowed(s.cfg.notifyAllow)
+	if err != nil {
+		return nil, err
+	}
+	c := notify.Config{Store: s.db, Open: s.unsealTarget, URL: func() string { return s.cfg.url }, Allow: allow, For: s.cfg.notifyFor, Log: s.log}
+	if strings.HasPrefix(s.cfg.database, "postgres") {
+		c.Lease = leaseOf(s.db, "notifications")
+	}
+	return notify.New(c), nil
+}
+
+// leaseOf is the right of one process among those that share the database.
+func leaseOf(db *store.DB, what ci.JobID) func(context.Context, time.Duration) error {
+	host, _ := os.Hostname()
+	owner := fmt.Sprintf("%s:%d", host, os.Getpid())
+	return func(ctx context.Context, length time.Duration) error { return db.Lease(ctx, what, owner, length) }
+}
+
+// sealTarget seals the secret of a target under the master key.
+func (s *server) sealTarget(name, value string) (string, error) {
+	secrets, err := localSecrets(s.env.lookup)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := secrets.Seal(name, value)
+	return base64.StdEncoding.EncodeToString(sealed), err
+}
+
+func (s *server) unsealTarget(name, text string) (string, error) {
+	secrets, err := localSecrets(s.env.lookup)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %w", name, err, ci.ErrInvalid)
+	}
+	return secrets.Unseal(name, sealed)
+}
+
+// tryTarget sends a notice once.
+func (s *server) tryTarget(ctx context.Context, t ci.Target, n ci.Notice) error {
+	n.URL = s.cfg.url
+	return s.notifier.Send(ctx, t, ci.Delivery{Target: t.ID, Notice: n})
+}
