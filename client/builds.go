@@ -161,6 +161,17 @@ func (c *Client) OpenArtifact(ctx context.Context, project string, number int64,
 	return &File{resp.Body, params["filename"], resp.ContentLength}, nil
 }
 
+// Archive downloads all artifacts of a build as one file, of the format zip or
+// tar. A reader that ends with an error has not given all of it.
+func (c *Client) Archive(ctx context.Context, project string, number int64, format string) (*File, error) {
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: buildAt(project, number) + "/archive", query: url.Values{"format": {format}}})
+	if err != nil {
+		return nil, err
+	}
+	_, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Disposition")) // without it, there is no name
+	return &File{resp.Body, params["filename"], resp.ContentLength}, nil
+}
+
 // JobReport is a report of a job.
 type JobReport struct {
 	Job string `json:"job"`

@@ -57,9 +57,18 @@ func noArtifacts(project string, number int64) string {
 }
 
 func newArtifactGet() *cobra.Command {
-	var dir, name string
-	cmd := oneBuild("get", "Download the artifacts of a build", "  sluice artifact get app/12 --output out\n  sluice artifact get app/12 --name dist",
+	var dir, name, format string
+	var whole bool
+	cmd := oneBuild("get", "Download the artifacts of a build", "  sluice artifact get app/12 --output out\n  sluice artifact get app/12 --name dist\n  sluice artifact get app/12 --all --format tar",
 		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
+			switch {
+			case format != "zip" && format != "tar":
+				return usagef("--format %q: want zip or tar", format)
+			case whole && name != "":
+				return usagef("--all and --name exclude each other")
+			case whole:
+				return downloadAll(ctx, c, cmd, project, number, format, dir)
+			}
 			all, err := c.Artifacts(ctx, project, number)
 			if err != nil {
 				return err
@@ -84,7 +93,37 @@ func newArtifactGet() *cobra.Command {
 		})
 	cmd.Flags().StringVarP(&dir, "output", "o", ".", "`DIR` to put them in, made if missing")
 	cmd.Flags().StringVar(&name, "name", "", "this one only")
+	cmd.Flags().BoolVar(&whole, "all", false, "all in one file, PROJECT-NUMBER.zip, with a folder for each job")
+	cmd.Flags().StringVar(&format, "format", "zip", "of that file: zip or tar")
 	return cmd
+}
+
+// downloadAll puts all artifacts into one file below dir. It has its name once it
+// is whole.
+func downloadAll(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64, format, dir string) error {
+	from, err := c.Archive(ctx, project, number, format)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, fmt.Sprintf("%s-%d.%s", project, number, format))
+	to, err := os.Create(path + ".part")
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(to, from)
+	if err = errors.Join(err, to.Close()); err == nil {
+		err = os.Rename(to.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(to.Name())
+		return fmt.Errorf("download %s: %w", path, err)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s\n", path, show.Bytes(n))
+	return err
 }
 
 // download puts an artifact below dir. Names are the server's word, so nothing

@@ -68,6 +68,7 @@ var table = map[string]access{
 	"listSteps":     {least: ci.RoleViewer, ok: 200},
 	"listArtifacts": {least: ci.RoleViewer, ok: 200},
 	"getArtifact":   {least: ci.RoleViewer, ok: 200, path: "build/results/out.txt"},
+	"getArchive":    {least: ci.RoleViewer, ok: 200},
 	"listReports":   {least: ci.RoleViewer, ok: 200},
 	"getUpload":     {least: ci.RoleBuilder, ok: 404},
 	"putUpload":     {least: ci.RoleBuilder, ok: 201, body: emptyTree},

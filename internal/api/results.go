@@ -34,6 +34,24 @@ func (a *API) results() {
 			}
 			return &streamed{func(hc huma.Context) { a.serveFile(hc, f) }}, nil
 		})
+	register(a, huma.Operation{OperationID: "getArchive", Method: http.MethodGet, Path: build + "/archive", Summary: "Download all artifacts of a build as one file",
+		Description: "Made as it is sent. The artifacts of each job are in a folder of its name. An archive that breaks off ends without its table of contents.",
+		Responses:   produces(bytesType, "The archive.")},
+		func(ctx context.Context, in *struct {
+			InBuild
+			Format string `query:"format" default:"zip" enum:"zip,tar" doc:"of the archive"`
+		}) (*streamed, error) {
+			all, err := desk.Archive(ctx, in.Project, in.Number, in.Format)
+			if err != nil {
+				return nil, err
+			}
+			s := a.stream(bytesType, func(ctx context.Context, w *streamWriter) error { return all.Write(ctx, w) })
+			return &streamed{func(hc huma.Context) {
+				_, w := humago.Unwrap(hc)
+				w.Header().Set("Content-Disposition", disposition(all.Name))
+				s.Body(hc)
+			}}, nil
+		})
 	register(a, huma.Operation{OperationID: "listReports", Method: http.MethodGet, Path: build + "/reports", Summary: "List the reports of a build, with their cases"},
 		func(ctx context.Context, in *InBuild) (*listed[app.JobReport], error) {
 			items, err := desk.Reports(ctx, in.Project, in.Number)

@@ -67,28 +67,34 @@ var errEnough = errors.New("enough")
 
 // entries lists the files of a folder that is still there.
 func (a *App) entries(ctx context.Context, job ci.JobID, art ci.Artifact) (list []Entry, err error) {
-	if art.Blob != "" {
-		err := a.cfg.Blobs.List(ctx, art.Blob+"/", func(b ci.Blob) error {
-			list = append(list, Entry{ci.BlobPath(strings.TrimPrefix(b.Key, art.Blob+"/")), b.Size})
-			if len(list) == mostEntries {
-				return errEnough
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+	err = a.eachEntry(ctx, job, art, func(e Entry) error {
+		if list = append(list, e); len(list) == mostEntries {
+			return errEnough
 		}
-		return list, nil
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+	}
+	return list, nil
+}
+
+// eachEntry calls f with each file of a folder that is still there.
+func (a *App) eachEntry(ctx context.Context, job ci.JobID, art ci.Artifact, f func(Entry) error) error {
+	if art.Blob != "" {
+		return a.cfg.Blobs.List(ctx, art.Blob+"/", func(b ci.Blob) error {
+			return f(Entry{ci.BlobPath(strings.TrimPrefix(b.Key, art.Blob+"/")), b.Size})
+		})
 	}
 	root, err := os.OpenRoot(a.cfg.Output(job))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
+		return err
 	}
 	defer root.Close()
-	err = fs.WalkDir(root.FS(), path.Clean(art.Path), func(name string, d fs.DirEntry, err error) error {
+	return fs.WalkDir(root.FS(), path.Clean(art.Path), func(name string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -99,16 +105,8 @@ func (a *App) entries(ctx context.Context, job ci.JobID, art ci.Artifact) (list 
 		if err != nil {
 			return err
 		}
-		list = append(list, Entry{strings.TrimPrefix(name, path.Clean(art.Path)+"/"), info.Size()})
-		if len(list) == mostEntries {
-			return fs.SkipAll
-		}
-		return nil
+		return f(Entry{strings.TrimPrefix(name, path.Clean(art.Path)+"/"), info.Size()})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list artifact %s: %w", art.Name, err)
-	}
-	return list, nil
 }
 
 // File is an opened artifact, or a file of one that is a folder.
@@ -218,5 +216,5 @@ func (a *App) openBlob(ctx context.Context, art ci.Artifact, inside string) (*Fi
 	if err != nil {
 		return nil, err
 	}
-	return &File{r, path.Base(art.Path + inside), info.Size, info.Time}, nil
+	return &File{&blobSeeker{ctx: ctx, blobs: a.cfg.Blobs, key: key, size: info.Size, r: r}, path.Base(art.Path + inside), info.Size, info.Time}, nil
 }
