@@ -209,6 +209,7 @@ func (a *App) Builds(ctx context.Context, f Filter) (page []ci.Build, next strin
 	if err != nil {
 		return nil, "", err
 	}
+	entered := f.Project
 	if f.Project != "" {
 		if _, _, err := a.enter(ctx, viewBuild, f.Project); err != nil {
 			return nil, "", err
@@ -223,25 +224,29 @@ func (a *App) Builds(ctx context.Context, f Filter) (page []ci.Build, next strin
 	if err != nil {
 		return nil, "", err
 	}
-	page, err = a.visible(ctx, u, page)
+	if f.Project == "" || f.Project != entered {
+		page, err = a.visible(ctx, u, page)
+	}
 	return page, next, err
 }
 
 // visible leaves out the builds of projects that the user may not see.
 func (a *App) visible(ctx context.Context, u ci.User, builds []ci.Build) ([]ci.Build, error) {
-	seen := map[string]bool{}
+	var names []string
+	last := map[string]bool{}
+	for _, b := range builds {
+		if !last[b.Project] {
+			last[b.Project] = true
+			names = append(names, b.Project)
+		}
+	}
+	projects, err := a.cfg.Store.ProjectsNamed(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	kept := builds[:0]
 	for _, b := range builds {
-		ok, known := seen[b.Project]
-		if !known {
-			p, err := a.cfg.Store.Project(ctx, b.Project)
-			if err != nil && !errors.Is(err, ci.ErrNotFound) {
-				return nil, err
-			}
-			ok = err == nil && can(roleIn(u, p), viewBuild)
-			seen[b.Project] = ok
-		}
-		if ok {
+		if p, ok := projects[b.Project]; ok && can(roleIn(u, p), viewBuild) {
 			kept = append(kept, b)
 		}
 	}

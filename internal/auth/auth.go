@@ -18,7 +18,8 @@ type Store interface {
 	Users(ctx context.Context) ([]ci.User, error)
 	PutToken(ctx context.Context, k ci.Token) error
 	Tokens(ctx context.Context, user string) ([]ci.Token, error)
-	TokenByHash(ctx context.Context, hash string) (ci.Token, error)
+	// Holder finds a token by its hash, with its user.
+	Holder(ctx context.Context, hash string) (ci.Token, ci.User, error)
 	Groups(ctx context.Context, names ...string) ([]ci.Group, error)
 	TokenUsed(ctx context.Context, id string, at time.Time) error
 }
@@ -124,7 +125,7 @@ func (a *Auth) Identify(ctx context.Context, secret string) (ci.User, error) {
 		return ci.User{}, denied
 	}
 	sum := hash(secret)
-	k, err := a.store.TokenByHash(ctx, sum)
+	k, u, err := a.store.Holder(ctx, sum)
 	if errors.Is(err, ci.ErrNotFound) {
 		return ci.User{}, denied
 	}
@@ -132,15 +133,8 @@ func (a *Auth) Identify(ctx context.Context, secret string) (ci.User, error) {
 		return ci.User{}, fmt.Errorf("look up a token: %w", err)
 	}
 	now := a.now()
-	if !sameHash(k.Hash, sum) || !k.Expires.IsZero() && !now.Before(k.Expires) {
+	if !sameHash(k.Hash, sum) || !k.Expires.IsZero() && !now.Before(k.Expires) || u.Disabled {
 		return ci.User{}, denied
-	}
-	u, err := a.store.User(ctx, k.User)
-	if errors.Is(err, ci.ErrNotFound) || err == nil && u.Disabled {
-		return ci.User{}, denied
-	}
-	if err != nil {
-		return ci.User{}, fmt.Errorf("look up the user of a token: %w", err)
 	}
 	if len(u.Groups) > 0 {
 		groups, err := a.store.Groups(ctx, u.Groups...)

@@ -151,10 +151,9 @@ type memory struct {
 	scopes []string
 }
 
-func (m memory) TokenByHash(_ context.Context, hash string) (ci.Token, error) {
-	return ci.Token{Hash: hash, User: "u", Scopes: m.scopes}, nil
+func (m memory) Holder(_ context.Context, hash string) (ci.Token, ci.User, error) {
+	return ci.Token{Hash: hash, User: "u", Scopes: m.scopes}, m.user, nil
 }
-func (m memory) User(context.Context, string) (ci.User, error)      { return m.user, nil }
 func (m memory) TokenUsed(context.Context, string, time.Time) error { return nil }
 
 // TestScopesOnlyTake holds that no scopes, whatever they say, give a right.

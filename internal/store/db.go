@@ -34,6 +34,7 @@ type DB struct {
 	writer  *writer
 	stmts   statements
 	decoded decodedRecords
+	seen    seenProjects
 
 	queueMu sync.RWMutex // held to read while something is put into the queue
 	closed  bool
