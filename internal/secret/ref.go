@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -132,6 +133,66 @@ func lookUp(kind ci.VariableKind, ref string, get func(name string) (string, err
 			return "", fmt.Errorf("secret %q: only the current version is kept here: %w", ref, ci.ErrNotFound)
 		}
 		v, err := first(r.localNames())
+		if err != nil {
+			return "", err
+		}
+		if v, err = pick(v, r.JSONKey); err != nil {
+			return "", fmt.Errorf("secret %q: %w", ref, err)
+		}
+		return v, nil
+	}
+	return "", fmt.Errorf("secret %q: a variable of kind %q is not looked up: %w", ref, kind, ci.ErrInvalid)
+}
+
+// Wanted is which version of a secret is meant; zero = the newest.
+type Wanted struct {
+	Number int64 // this one
+	Back   int64 // the one that many before the newest
+}
+
+// Resolve answers a reference as a definition writes it from secrets that have
+// numbered versions: NAME or NAME:NUMBER of a parameter, and
+// NAME:json-key:version-stage:version-id of a managed secret, whose stages are
+// AWSCURRENT and AWSPREVIOUS and whose version ids are the numbers. get fails with
+// ErrNotFound for what is not there.
+func Resolve(kind ci.VariableKind, ref string, get func(name string, w Wanted) (string, error)) (string, error) {
+	first := func(names []string, w Wanted) (string, error) {
+		for _, n := range names {
+			if ci.CheckSecretName(n) != nil {
+				continue
+			}
+			if v, err := get(n, w); !errors.Is(err, ci.ErrNotFound) {
+				return v, err
+			}
+		}
+		return "", fmt.Errorf("secret %q: %w", ref, ci.ErrNotFound)
+	}
+	switch kind {
+	case ci.ParameterStore:
+		name, w := ref, Wanted{}
+		if i := strings.LastIndexByte(ref, ':'); i >= 0 {
+			if n, err := strconv.ParseInt(ref[i+1:], 10, 64); err == nil && n > 0 {
+				name, w.Number = ref[:i], n
+			}
+		}
+		return first(parameterNames(name), w)
+	case ci.SecretsManager:
+		r, err := ParseManagedRef(ref)
+		if err != nil {
+			return "", err
+		}
+		w := Wanted{}
+		switch {
+		case r.Version != "":
+			if w.Number, err = strconv.ParseInt(r.Version, 10, 64); err != nil || w.Number < 1 {
+				return "", fmt.Errorf("secret %q: %q is not the number of a version: %w", ref, r.Version, ci.ErrNotFound)
+			}
+		case r.Stage == "AWSPREVIOUS":
+			w.Back = 1
+		case r.Stage != "" && r.Stage != "AWSCURRENT":
+			return "", fmt.Errorf("secret %q: there are the stages AWSCURRENT and AWSPREVIOUS: %w", ref, ci.ErrNotFound)
+		}
+		v, err := first(r.localNames(), w)
 		if err != nil {
 			return "", err
 		}

@@ -129,6 +129,9 @@ func (db *DB) DeleteProject(ctx context.Context, name string, force bool) error 
 		if err := t.deleteTargets("project = $1", name); err != nil {
 			return err
 		}
+		if err := t.forgetProject(name); err != nil {
+			return err
+		}
 		_, err = t.exec("INSERT INTO counters (project, last, deleted) VALUES ($1, 0, 1) ON CONFLICT (project) DO UPDATE SET deleted = 1", name)
 		return err
 	})
