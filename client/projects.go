@@ -22,9 +22,10 @@ type Project struct {
 	Artifacts   string            `json:"artifacts,omitempty"` // "" = zip, or folder
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`
-	Created     time.Time         `json:"created"`  // the server's to say
-	Updated     time.Time         `json:"updated"`  // the same
-	Revision    int64             `json:"revision"` // the same
+	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: server, aws, vault; for administrators to say
+	Created     time.Time         `json:"created"`                 // the server's to say
+	Updated     time.Time         `json:"updated"`                 // the same
+	Revision    int64             `json:"revision"`                // the same
 }
 
 // Paging asks for a page of a list.

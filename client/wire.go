@@ -28,6 +28,7 @@ type Build struct {
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   string     `json:"retryOf,omitempty"`   // ID of the build that this one does again
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder
+	Untrusted bool       `json:"untrusted,omitempty"` // of what strangers wrote, such as a pull request from a fork: it gets no secrets
 	Jobs      []Job      `json:"jobs"`                // without steps in lists
 	// Plan is what the definition compiled to, as the server stores it; only where one build is shown.
 	Plan    json.RawMessage `json:"plan,omitempty"`

@@ -48,7 +48,7 @@ var layers = map[string][]string{
 	// The public Go client knows nothing of the server's packages.
 	"client": {},
 	// 3: what works with several of layer 2.
-	"internal/app":    {"internal/ci", "internal/engine", "internal/store", "internal/logs", "internal/blob"},
+	"internal/app":    {"internal/ci", "internal/secret", "internal/engine", "internal/store", "internal/logs", "internal/blob"},
 	"internal/runner": {"internal/ci", "internal/fileset", "internal/report", "internal/runtimes"},
 	// 4: what translates a protocol.
 	"internal/api": {"internal/ci", "internal/app", "client"},

@@ -48,6 +48,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "tls-key", env: "SLUICE_TLS_KEY", usage: "file with the certificate's key"},
 		{name: "database", env: "SLUICE_DATABASE", hint: "DATA/sluice.db", usage: "postgres://USER:PASSWORD@HOST/NAME, or a path", secret: true},
 		{name: "blobs", env: "SLUICE_BLOBS", hint: "DATA/blobs", usage: "where artifacts are kept, and with other servers shared: a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION"},
+		{name: "master-key", env: "SLUICE_MASTER_KEY", hint: "file:DATA/master.key, made at the first start", usage: "where the key that seals secrets is: file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT..."},
 		{name: "jobs", env: "SLUICE_JOBS", value: "1000", usage: "jobs that run at once, at most"},
 		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
@@ -70,6 +71,7 @@ type serverConfig struct {
 	data, listen, url string
 	tlsCert, tlsKey   string
 	database, blobs   string
+	masterKey         keySource
 	jobs, ahead       int
 	uploads           source.Uploads // their limits
 	capacity          engine.Demand
@@ -140,6 +142,9 @@ func settle(all []told) []told {
 	}
 	if at["blobs"].value == "" {
 		at["blobs"].value = filepath.Join(at["data"].value, "blobs")
+	}
+	if at["master-key"].value == "" {
+		at["master-key"].value = "file:" + filepath.Join(at["data"].value, "master.key")
 	}
 	if at["url"].value == "" {
 		at["url"].value = address(at["listen"].value, at["tls-cert"].value != "")
@@ -242,6 +247,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 				}
 			} else if c.blobs, err = filepath.Abs(v); err != nil || strings.Contains(v, "://") {
 				bad(t, "want a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION")
+			}
+		case "master-key":
+			if c.masterKey, err = parseKeySource(v); err != nil {
+				bad(t, "%w", err)
 			}
 		case "jobs":
 			if c.jobs, err = strconv.Atoi(v); err != nil || c.jobs < 1 {

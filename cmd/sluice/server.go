@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/logs"
 	"github.com/sluice-ci/sluice/internal/notify"
 	"github.com/sluice-ci/sluice/internal/runner"
+	"github.com/sluice-ci/sluice/internal/secret"
 	"github.com/sluice-ci/sluice/internal/source"
 	"github.com/sluice-ci/sluice/internal/store"
 )
@@ -39,6 +40,7 @@ type server struct {
 	placer  *placer
 	auth    *auth.Auth
 	desk    *app.App
+	safe    *secret.Safe
 	api     *api.API
 
 	notifier *notify.Notifier
@@ -76,9 +78,12 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
 	})
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
+	if s.safe, err = secret.OpenSafe(ctx, s.db, cfg.masterKey.keys()); err != nil {
+		return s, err
+	}
 	s.runner = runner.New(runner.Config{
 		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
-		Fetcher: s.fetcher, Logs: s.logs, Secrets: secretChain(nil, env), Caches: caches, Blobs: s.blobs,
+		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return s.desk.SecretsOf(b) }, Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
@@ -88,7 +93,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, Try: s.tryTarget})
+		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: furtherSecrets(env)})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log,
@@ -134,6 +139,9 @@ func (s *server) variables(a ci.Assignment) []ci.Variable {
 // recover takes up what an earlier process left, and removes what belongs to no
 // build any more.
 func (s *server) recover(ctx context.Context) error {
+	if err := s.safe.Settle(ctx); err != nil {
+		s.log.Warn("not all secrets can be read", "err", err)
+	}
 	if err := s.engine.Recover(ctx); err != nil {
 		return err
 	}

@@ -103,7 +103,7 @@ func (s *session) newRunner() error {
 	}
 	c := runner.Config{
 		Name: "sluice run", Slots: s.slots(), Desk: s.engine, Fetcher: s.fetcher, Logs: s.logs,
-		Secrets: s.secrets, Caches: caches, Place: s.placer.place, Packaging: s.flags.packaging,
+		Secrets: func(ci.Build) ci.SecretSource { return s.secrets }, Caches: caches, Place: s.placer.place, Packaging: s.flags.packaging,
 		AnyRuntime: s.flags.anyRuntime,
 		Output:     func(id ci.JobID) string { return s.out.Job(id, s.flags.batch) },
 		Variables:  s.variables,

@@ -36,6 +36,7 @@ type access struct {
 	body  string
 	spoil bool // it changes what others would need
 	path  string
+	query string
 }
 
 // table has a row for each operation. One without a row fails the test.
@@ -109,6 +110,18 @@ var table = map[string]access{
 	"testProjectTarget":     {least: ci.RoleMaintainer, ok: 200},
 	"listProjectDeliveries": {least: ci.RoleMaintainer, ok: 200},
 	"redeliverProject":      {least: ci.RoleMaintainer, ok: 200},
+	"listSecrets":           {least: ci.RoleBuilder, ok: 200},
+	"getSecret":             {least: ci.RoleBuilder, ok: 200, query: "?name=/a/secret"},
+	"setSecret":             {least: ci.RoleMaintainer, ok: 200, body: `{"name":"/a/secret","value":"hush"}`},
+	"pruneSecret":           {least: ci.RoleMaintainer, ok: 200, body: `{"name":"/a/secret","keep":1}`},
+	"deleteSecret":          {least: ci.RoleMaintainer, ok: 204, spoil: true, query: "?name=/a/secret"},
+	"listGlobalSecrets":     {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"getGlobalSecret":       {least: ci.RoleAdmin, ok: 200, where: "server", query: "?name=/a/global"},
+	"setGlobalSecret":       {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"name":"/a/global","value":"hush"}`},
+	"pruneGlobalSecret":     {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"name":"/a/global","keep":1}`},
+	"deleteGlobalSecret":    {least: ci.RoleAdmin, ok: 204, where: "server", query: "?name=/doomed"},
+	"grantSecret":           {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"name":"/a/global","projects":["other"]}`},
+	"rotateMasterKey":       {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"forget":true}`},
 }
 
 // operations lists those of the document: their method, path and description.
@@ -161,6 +174,7 @@ func TestAccess(t *testing.T) {
 	w := newWorld(t)
 	built := func(name string) {
 		w.project(name, whole)
+		w.secret(name, "/a/secret")
 		w.start(name, client.StartBuild{})
 		if b := w.done(name, 1); b.Status != client.Succeeded {
 			t.Fatalf("got %s: %s", b.Status, b.Reason)
@@ -168,6 +182,9 @@ func TestAccess(t *testing.T) {
 	}
 	built("shared")
 	w.project("other", whole)
+	for _, name := range []string{"/a/global", "/doomed"} {
+		w.secret("", name)
+	}
 	callers := []caller{
 		{name: "no token", what: "nobody"},
 		{name: "rubbish", token: "slu_rubbish", what: "nobody"},
@@ -210,7 +227,7 @@ func TestAccess(t *testing.T) {
 			if strings.Contains(path, "{target}") {
 				target = w.target(strings.Contains(path, "{project}"), project, fmt.Sprintf("target-%d", n))
 			}
-			at := strings.NewReplacer("{target}", target, "{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id, "{sum}", sumOf(row.body)).Replace(path)
+			at := strings.NewReplacer("{target}", target, "{group}", group, "{project}", project, "{number}", "1", "{path}", row.path, "{name}", someone, "{id}", id, "{sum}", sumOf(row.body)).Replace(path) + row.query
 			body := row.body
 			if strings.Contains(body, "%s") {
 				body = fmt.Sprintf(body, fmt.Sprintf("new-%d", n))

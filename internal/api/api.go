@@ -61,6 +61,7 @@ func New(c Config) *API {
 	a.results()
 	a.users()
 	a.tokens()
+	a.secrets()
 	a.audit()
 	a.usage()
 	a.groups()

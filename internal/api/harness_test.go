@@ -28,6 +28,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/frontend/buildspec"
 	"github.com/sluice-ci/sluice/internal/logs"
 	"github.com/sluice-ci/sluice/internal/runner"
+	"github.com/sluice-ci/sluice/internal/secret"
 	"github.com/sluice-ci/sluice/internal/source"
 	"github.com/sluice-ci/sluice/internal/store"
 )
@@ -82,6 +83,10 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	if w.logs, err = logs.Open(filepath.Join(w.dir, "logs"), logs.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	safe, err := secret.OpenSafe(ctx, w.store, secret.KeyFile(filepath.Join(w.dir, "master.key")))
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.script = executortest.NewScript(filepath.Join(w.dir, "sandboxes"))
 	blobs, err := blob.OpenDir(filepath.Join(w.dir, "uploads"))
 	if err != nil {
@@ -92,8 +97,9 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	w.engine = engine.New(engine.Config{Store: w.store, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher, Compilers: 2})
 	output := func(id ci.JobID) string { return filepath.Join(w.dir, "out", filepath.FromSlash(string(id))) }
 	r := runner.New(runner.Config{
-		Slots: 4, Desk: w.engine, Fetcher: fetcher, Logs: w.logs, Output: output, Packaging: runner.Folder, AnyRuntime: true, Secrets: noSecrets{},
-		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
+		Slots: 4, Desk: w.engine, Fetcher: fetcher, Logs: w.logs, Output: output, Packaging: runner.Folder, AnyRuntime: true,
+		Secrets: func(b ci.Build) ci.SecretSource { return w.app.SecretsOf(b) },
+		Place:   func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
 	})
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -122,6 +128,7 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 			}
 			return time.Now()
 		},
+		Secrets: safe, Further: map[string]ci.SecretSource{ci.SourceServer: secret.Given{"/server/own": "the server's"}},
 		Discard: func(_ context.Context, id ci.BuildID) error {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},
@@ -147,13 +154,6 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 		}
 	})
 	return w
-}
-
-// noSecrets knows none.
-type noSecrets struct{}
-
-func (noSecrets) Lookup(context.Context, ci.VariableKind, string) (string, error) {
-	return "", ci.ErrNotFound
 }
 
 // memory is a folder in memory where there is one.
@@ -340,6 +340,14 @@ func (w *world) raw(method, path, token, body string, header ...string) (int, ht
 		w.t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Header, string(text)
+}
+
+// secret keeps one of that name in a project, or as a global one.
+func (w *world) secret(project, name string) {
+	w.t.Helper()
+	if _, err := w.admin.SetSecret(w.t.Context(), project, client.NewSecret{Name: name, Value: "hush of " + name}); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func viewer() ci.User { return ci.User{Name: "viewer", Role: ci.RoleViewer} }

@@ -24,6 +24,10 @@ type Config struct {
 	Output func(ci.JobID) string // the directory that the runner was given for the job
 	// Discard removes what of a deleted build lies outside the store: logs, artifacts.
 	Discard func(context.Context, ci.BuildID) error
+	// Secrets seals what the server keeps; nil = it keeps none.
+	Secrets Secrets
+	// Further are the sources of secrets beside its own, by the names of ci.SecretSources.
+	Further map[string]ci.SecretSource
 	// Audit writes down what somebody did; nil = into Store.
 	Audit func(context.Context, ci.AuditEntry) error
 	Now   func() time.Time // nil = time.Now
@@ -118,6 +122,12 @@ const (
 	deleteBudget  verb = "budget.delete"
 	changeTarget  verb = "target.change"        // of a project
 	serverTarget  verb = "target.change-server" // of all projects
+	viewSecret    verb = "secret.view"
+	setSecret     verb = "secret.set"
+	deleteSecret  verb = "secret.delete"
+	grantSecret   verb = "secret.grant"
+	useSecret     verb = "secret.use" // what builds do
+	rotateKey     verb = "secret.rotate-key"
 )
 
 // least is the table of permissions: the role from which on a verb is allowed.
@@ -125,9 +135,9 @@ func least(v verb) ci.Role {
 	switch v {
 	case viewProject, viewBuild, viewUsage, viewBudget:
 		return ci.RoleViewer
-	case startBuild, stopBuild, retryBuild:
+	case startBuild, stopBuild, retryBuild, viewSecret:
 		return ci.RoleBuilder
-	case createProject, updateProject, deleteProject, deleteBuild, changeTarget:
+	case createProject, updateProject, deleteProject, deleteBuild, changeTarget, setSecret, deleteSecret:
 		return ci.RoleMaintainer
 	}
 	return ci.RoleAdmin
@@ -205,6 +215,8 @@ func openDoors(u ci.User, before, after ci.Project) error {
 		what = "builds without isolation"
 	case is.Privileged && !was.Privileged:
 		what = "privileged builds"
+	case len(added(before.Secrets, after.Secrets)) > 0:
+		what = "builds to use the secrets of the source " + added(before.Secrets, after.Secrets)[0]
 	default:
 		return nil
 	}

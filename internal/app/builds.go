@@ -326,7 +326,7 @@ func (a *App) RetryBuild(ctx context.Context, project string, number int64, key 
 	ctx = a.noting(ctx, u, retryBuild, project, fmt.Sprintf(", of %d", number))
 	rec, made, err := a.cfg.Engine.Enqueue(ctx, engine.Request{
 		Key: keyOf("retry "+string(old.ID), key), Project: project, Source: pinned(old), Initiator: u.Name, File: old.File, Inline: old.Inline, Batch: old.Batch,
-		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID, Packaging: old.Packaging,
+		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID, Packaging: old.Packaging, Untrusted: old.Untrusted,
 	})
 	if err != nil {
 		return BuildInfo{}, false, err

@@ -83,6 +83,7 @@ func checkProject(p ci.Project) error {
 		in.add("artifacts", "%q is not a way to keep artifacts: want zip or folder", p.Artifacts)
 	}
 	in.tags(p.Tags)
+	in.secretSources(p.Secrets)
 	return in.err()
 }
 

@@ -29,6 +29,7 @@ type Build struct {
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   BuildID    `json:"retryOf,omitempty"`   // the build that this one does again
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder; "" = as the runner has it
+	Untrusted bool       `json:"untrusted,omitempty"` // of what strangers wrote, such as a pull request from a fork: it gets no secrets
 	Jobs      []JobRun   `json:"jobs"`
 	Plan      *Plan      `json:"plan,omitempty"`
 	Metered   int64      `json:"meteredSeconds"` // seconds that sandboxes were held, added up over the jobs

@@ -19,7 +19,8 @@ type Project struct {
 	Limits      Limits            `json:"limits,omitzero"`     // queue timeout and builds at once are among them
 	Artifacts   string            `json:"artifacts,omitempty"` // how artifacts are kept: "" = zip, or folder
 	Tags        map[string]string `json:"tags,omitempty"`
-	Private     bool              `json:"private,omitempty"` // only those who were given a role in it see it
+	Private     bool              `json:"private,omitempty"`       // only those who were given a role in it see it
+	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: SecretSources
 	Created     time.Time         `json:"created"`
 	Updated     time.Time         `json:"updated"`
 	Revision    int64             `json:"revision"` // grows with each change; 0 = not stored yet

@@ -53,6 +53,13 @@ type SecretKey struct {
 	Values  int64     `json:"values"` // that are sealed under it
 }
 
+// KeyRotation is what a rotation of the master key did.
+type KeyRotation struct {
+	Key      string      `json:"key"`      // ID of the key that values are sealed under now
+	Resealed int         `json:"resealed"` // versions
+	Keys     []SecretKey `json:"keys"`     // that there are
+}
+
 // SecretUse says that a build was given a secret.
 type SecretUse struct {
 	Build   BuildID

@@ -184,7 +184,7 @@ func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 	}
 	p.engine = engine.New(engine.Config{Store: builds, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher, Delay: w.delay})
 	config := runner.Config{
-		Desk: p.engine, Fetcher: fetcher, Logs: kept, Caches: caches, Secrets: w.secret, Grace: time.Second,
+		Desk: p.engine, Fetcher: fetcher, Logs: kept, Caches: caches, Secrets: func(ci.Build) ci.SecretSource { return w.secret }, Grace: time.Second,
 		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
 		Output: func(id ci.JobID) string {
 			return w.output(id.Name())

@@ -37,7 +37,9 @@ type Config struct {
 	Desk    Desk
 	Fetcher ci.Fetcher
 	Logs    ci.Logs
-	Secrets ci.SecretSource
+	// Secrets gives the source that a build's secrets are looked up in: who may use
+	// what is that source's to know. It is asked once for each job.
+	Secrets func(ci.Build) ci.SecretSource
 	Caches  ci.Blobs // nil = no caching
 	Blobs   ci.Blobs // gets the artifacts; nil = they stay in Output
 	// Place picks the executor of a job and settles what its runtime leaves

@@ -58,11 +58,12 @@ func (j *job) variables(ctx context.Context) error {
 func (j *job) lookUp(ctx context.Context, set []ci.Variable, n int) error {
 	values := make([]string, len(set))
 	var missing []error
+	source := j.r.cfg.Secrets(j.a.Build)
 	for i, v := range set {
 		if !v.Secret() {
 			continue
 		}
-		value, err := j.r.cfg.Secrets.Lookup(ctx, v.Kind, v.Value)
+		value, err := source.Lookup(ctx, v.Kind, v.Value)
 		if err != nil {
 			missing = append(missing, fmt.Errorf("variable %s: %w", v.Name, err))
 			continue

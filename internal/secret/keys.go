@@ -30,9 +30,9 @@ type Keys struct {
 	file string // "" = not ours to write
 	read func(context.Context) ([]byte, error)
 
-	mu    sync.Mutex
-	ring  []masterKey // the wanted one first
-	asked time.Time   // when it was last read
+	mu     sync.Mutex
+	ring   []masterKey // the wanted one first
+	missed time.Time   // when it was last read again because one was not among them
 }
 
 // masterKey opens and seals. Its ID is made from the key and tells nothing of it.
@@ -119,7 +119,7 @@ func (k *Keys) load(ctx context.Context) ([]masterKey, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.ring, k.asked = ring, time.Now()
+	k.ring = ring
 	return ring, nil
 }
 
@@ -129,7 +129,7 @@ const rereadAfter = 5 * time.Second
 // find gives the key of an ID. Another server may have made it just now.
 func (k *Keys) find(ctx context.Context, id string) (masterKey, error) {
 	k.mu.Lock()
-	ring, fresh := k.ring, time.Since(k.asked) < rereadAfter
+	ring, lately := k.ring, time.Since(k.missed) < rereadAfter
 	k.mu.Unlock()
 	for again := range 2 {
 		for _, key := range ring {
@@ -137,8 +137,13 @@ func (k *Keys) find(ctx context.Context, id string) (masterKey, error) {
 				return key, nil
 			}
 		}
-		if again == 1 || fresh && ring != nil {
+		if again == 1 || lately && ring != nil {
 			break
+		}
+		if ring != nil {
+			k.mu.Lock()
+			k.missed = time.Now()
+			k.mu.Unlock()
 		}
 		var err error
 		if ring, err = k.load(ctx); err != nil {

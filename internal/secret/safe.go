@@ -42,24 +42,24 @@ func OpenSafe(ctx context.Context, r Records, k *Keys) (*Safe, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(known) > 0 {
+		if k.missing() {
+			return nil, fmt.Errorf("the database seals secrets under master key %s, and %s is not there: bring it back, or say with --master-key where it is; if it is lost for good, put a new key there (openssl rand -base64 32, mode 0600) and set the secrets anew: %w",
+				known[len(known)-1].ID, k.from, ci.ErrUnavailable)
+		}
+		return s, nil // the key is read when it is needed: a key service that is away is no reason not to start
+	}
 	var first string
-	switch {
-	case k.missing() && len(known) > 0:
-		return nil, fmt.Errorf("the database seals secrets under master key %s, and %s is not there: bring it back, or say with --master-key where it is; if it is lost for good, put a new key there (openssl rand -base64 32, mode 0600) and set the secrets anew: %w",
-			known[len(known)-1].ID, k.from, ci.ErrUnavailable)
-	case k.missing():
+	if k.missing() {
 		first, err = k.grow(ctx)
-	default:
+	} else {
 		first, err = k.wanted(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(known) == 0 {
-		err := r.AddSecretKey(ctx, first, "")
-		if err != nil && !errors.Is(err, ci.ErrConflict) {
-			return nil, err
-		}
+	if err := r.AddSecretKey(ctx, first, ""); err != nil && !errors.Is(err, ci.ErrConflict) {
+		return nil, err
 	}
 	return s, nil
 }
@@ -165,23 +165,16 @@ func (k masterKey) open(v ci.SecretVersion) ([]byte, error) {
 	return value, nil
 }
 
-// Rotation is what Rotate did.
-type Rotation struct {
-	Key      string         `json:"key"`      // that values are sealed under now
-	Resealed int            `json:"resealed"` // versions
-	Keys     []ci.SecretKey `json:"keys"`     // that there are
-}
-
 // Rotate seals all values under a new master key: one that is made and put into
 // our own file, or the one that the operator put first elsewhere. Killed on the
 // way it leaves every value readable, because the old key goes last and only where
 // forget says so; without, it stays for backups that were made before.
-func (s *Safe) Rotate(ctx context.Context, forget bool) (Rotation, error) {
+func (s *Safe) Rotate(ctx context.Context, forget bool) (ci.KeyRotation, error) {
 	s.rotating.Lock()
 	defer s.rotating.Unlock()
 	before, err := s.currentID(ctx)
 	if err != nil {
-		return Rotation{}, err
+		return ci.KeyRotation{}, err
 	}
 	next, err := s.keys.wanted(ctx)
 	if err == nil && next == before {
@@ -191,13 +184,13 @@ func (s *Safe) Rotate(ctx context.Context, forget bool) (Rotation, error) {
 		err = s.records.AddSecretKey(ctx, next, before)
 	}
 	if err != nil {
-		return Rotation{}, err
+		return ci.KeyRotation{}, err
 	}
 	now, err := s.keys.find(ctx, next)
 	if err != nil {
-		return Rotation{}, err
+		return ci.KeyRotation{}, err
 	}
-	done := Rotation{Key: now.id}
+	done := ci.KeyRotation{Key: now.id}
 	if done.Resealed, err = s.reseal(ctx, now); err != nil {
 		return done, err
 	}

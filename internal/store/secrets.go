@@ -269,10 +269,11 @@ func (db *DB) GrantSecret(ctx context.Context, name string, projects []string) e
 }
 
 // UseSecret records that a build is given a secret, and answers with what is
-// recorded: of a build that was given one by that name before, what it was.
-func (db *DB) UseSecret(ctx context.Context, u ci.SecretUse) (recorded ci.SecretUse, err error) {
+// recorded: of a build that was given one by that name before (made is false then),
+// what it was.
+func (db *DB) UseSecret(ctx context.Context, u ci.SecretUse) (recorded ci.SecretUse, made bool, err error) {
 	err = db.write(ctx, func(t *tx) error {
-		recorded = u
+		recorded, made = u, false
 		var used int64
 		found, err := t.row([]any{&recorded.Secret, &recorded.Version, &used}, "SELECT secret, version, used FROM secret_uses WHERE build = $1 AND source = $2 AND ref = $3",
 			string(u.Build), u.Source, plain(u.Ref))
@@ -283,32 +284,13 @@ func (db *DB) UseSecret(ctx context.Context, u ci.SecretUse) (recorded ci.Secret
 			recorded.Time = moment(used)
 			return nil
 		}
+		made = true
 		_, err = t.exec("INSERT INTO secret_uses (build, source, ref, secret, version, used) VALUES ($1, $2, $3, $4, $5, $6)",
 			string(u.Build), u.Source, plain(u.Ref), u.Secret, u.Version, nanos(u.Time))
 		return err
 	})
 	if err != nil {
-		return ci.SecretUse{}, fmt.Errorf("record the use of secret %q: %w", u.Ref, err)
+		return ci.SecretUse{}, false, fmt.Errorf("record the use of secret %q: %w", u.Ref, err)
 	}
-	return recorded, nil
-}
-
-// SecretUsed finds what a build was given under a name; ci.ErrNotFound = nothing yet.
-func (db *DB) SecretUsed(ctx context.Context, build ci.BuildID, source, ref string) (u ci.SecretUse, err error) {
-	u = ci.SecretUse{Build: build, Source: source, Ref: ref}
-	found := false
-	err = db.query(ctx, func(r *sql.Rows) error {
-		var used int64
-		found = true
-		err := r.Scan(&u.Secret, &u.Version, &used)
-		u.Time = moment(used)
-		return err
-	}, "SELECT secret, version, used FROM secret_uses WHERE build = $1 AND source = $2 AND ref = $3", string(build), source, plain(ref))
-	if err == nil && !found {
-		err = ci.ErrNotFound
-	}
-	if err != nil {
-		return ci.SecretUse{}, fmt.Errorf("use of secret %q: %w", ref, err)
-	}
-	return u, nil
+	return recorded, made, nil
 }
