@@ -61,15 +61,7 @@ func OpenDB(ctx context.Context, url string, o Options) (*DB, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	var d dialect
-	var err error
-	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		d, err = newPostgres(ctx, url)
-	} else if scheme, _, ok := strings.Cut(url, "://"); ok {
-		return nil, fmt.Errorf("database %s://…: want postgres://USER@HOST/NAME or sqlite:PATH: %w", scheme, ci.ErrInvalid)
-	} else {
-		d, err = newSQLite(strings.TrimPrefix(url, "sqlite:"))
-	}
+	d, err := named(ctx, url, func(path string) (dialect, error) { return newSQLite(path) })
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type dialect interface {
 	// closed once it hears. A database of one process only returns at once.
 	listen(ctx context.Context, ready chan<- struct{}, wake func())
 	close() error
+	tables
 }
 
 // errorKind is what an error of the database means for what was attempted.

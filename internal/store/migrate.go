@@ -15,6 +15,12 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
+// The table of the migrations that a database has had.
+const (
+	makeVersions = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
+	noteVersion  = "INSERT INTO schema_version (version, name, applied) VALUES ($1, $2, $3)"
+)
+
 // migration takes a database from the version before to its own. Once released
 // it is never changed.
 type migration struct {
@@ -65,7 +71,7 @@ func migrate(ctx context.Context, w *writer, all []migration) error {
 				_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 			}
 		}()
-		if err := run("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"); err != nil {
+		if err := run(makeVersions); err != nil {
 			return false, err
 		}
 		var has int64
@@ -82,7 +88,7 @@ func migrate(ctx context.Context, w *writer, all []migration) error {
 			if err := run(w.db.dialect.types().Replace(m.text)); err != nil {
 				return false, fmt.Errorf("migration %d (%s): %w", m.version, m.name, err)
 			}
-			if err := run("INSERT INTO schema_version (version, name, applied) VALUES ($1, $2, $3)", m.version, m.name, nanos(w.db.opt.Now())); err != nil {
+			if err := run(noteVersion, m.version, m.name, nanos(w.db.opt.Now())); err != nil {
 				return false, err
 			}
 		}
