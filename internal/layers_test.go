@@ -49,6 +49,7 @@ var layers = map[string][]string{
 	"client": {},
 	// 3: what works with several of layer 2.
 	"internal/app":    {"internal/ci", "internal/secret", "internal/engine", "internal/store", "internal/logs", "internal/blob"},
+	"internal/depot":  {"internal/ci", "internal/store", "internal/logs", "internal/blob"},
 	"internal/runner": {"internal/ci", "internal/fileset", "internal/report", "internal/runtimes"},
 	// 4: what translates a protocol.
 	"internal/api": {"internal/ci", "internal/app", "client"},

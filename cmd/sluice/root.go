@@ -50,6 +50,7 @@ var commands = []struct {
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
 	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget},
 	{"notify", newNotify},
+	{"fsck", newFsck}, {"backup", newBackup}, {"restore", newRestore}, {"migrate", newMigrate},
 	{"version", newVersion}, {"man", newMan},
 }
 

@@ -110,7 +110,7 @@ func (s *server) output(id ci.JobID) string {
 
 // discard removes what a deleted build has outside of the database.
 func (s *server) discard(ctx context.Context, id ci.BuildID) error {
-	return errors.Join(s.blobs.Delete(ctx, runner.BlobPrefix(id)), s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
+	return errors.Join(s.blobs.Delete(ctx, id.Blobs()), s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
 }
 
 // demand is what a job takes of the machine: what its compute size says, or what

@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// BlobsOfBuilds is what the keys of all blobs of builds begin with.
+const BlobsOfBuilds = "builds/"
+
+// Blobs is what the keys of all blobs of a build begin with, but for a slash.
+func (id BuildID) Blobs() string { return BlobsOfBuilds + string(id) }
+
 // BlobName makes a key, or a part of one, of a slash path that somebody gave: what
 // keys cannot hold is written as %XX. Different paths give different keys.
 func BlobName(path string) string {

@@ -11,9 +11,6 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// BlobPrefix is what the keys of all blobs of a build begin with, but for a slash.
-func BlobPrefix(id ci.BuildID) string { return "builds/" + string(id) }
-
 // storeArtifact puts an artifact that was packed below dir into the blobs and takes it
 // away from there. The key depends on nothing but the job and the artifact's
 // path, so what a killed process has put is replaced by the same.
@@ -57,9 +54,8 @@ func (j *job) putFile(ctx context.Context, key, name string) error {
 	return err
 }
 
-func (j *job) blobPrefix() string {
-	return BlobPrefix(j.a.Run.ID.Build()) + "/" + ci.BlobName(j.a.Run.ID.Name())
-}
+// blobPrefix is of this attempt alone: an earlier one's artifacts stay.
+func (j *job) blobPrefix() string { return ci.BlobsOfBuilds + ci.BlobName(string(j.a.Run.ID)) }
 
 // sweepBlobs removes what was put for the job and belongs to no artifact of it,
 // because what put it failed, was stopped or was killed on the way.
