@@ -20,6 +20,7 @@ type Project struct {
 	Variables   []Variable        `json:"variables,omitempty"`
 	Limits      Limits            `json:"limits,omitzero"`
 	Artifacts   string            `json:"artifacts,omitempty"` // "" = zip, or folder
+	After       []string          `json:"after,omitempty"`     // projects: when a build of one succeeds, this one is built
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`
 	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: server, aws, vault; for administrators to say

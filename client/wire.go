@@ -27,6 +27,9 @@ type Build struct {
 	Runtime   Runtime    `json:"runtime,omitzero"`
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   string     `json:"retryOf,omitempty"`   // ID of the build that this one does again
+	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
+	Retry     int64      `json:"retry,omitempty"`     // number of the build that tried it again by itself
+	After     *BuildRef  `json:"after,omitempty"`     // the build of another project that brought it about
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder
 	Untrusted bool       `json:"untrusted,omitempty"` // of what strangers wrote, such as a pull request from a fork: it gets no secrets
 	Jobs      []Job      `json:"jobs"`                // without steps in lists
@@ -238,6 +241,17 @@ type Limits struct {
 	Jobs    int           `json:"jobs,omitempty"`    // at once; 0 = as many as there is room for
 	Builds  int           `json:"builds,omitempty"`  // of the project at once; 0 = the same
 	Queue   time.Duration `json:"queue,omitempty"`   // that a build may wait to begin; 0 = for ever
+
+	AutoRetry int    `json:"autoRetry,omitempty"` // how often a build that failed is tried again by itself; 0 = not
+	Supersede string `json:"supersede,omitempty"` // which older builds of the branch end when it begins: queued, all; "" = none
+	WhenFull  string `json:"whenFull,omitempty"`  // what becomes of it when the project has Builds: refuse; "" = it waits
+}
+
+// BuildRef names a build of any project.
+type BuildRef struct {
+	ID      string `json:"id"`
+	Project string `json:"project"`
+	Number  int64  `json:"number"`
 }
 
 // Event is one stored transition of a build.

@@ -178,7 +178,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	defer stop()
 	var work sync.WaitGroup
 	parts := []func(context.Context) error{
-		s.engine.Run, s.runner.Run, s.keepAhead, s.trim, s.packLogs, serve,
+		s.engine.Run, s.runner.Run, s.keepAhead, s.followUp, s.trim, s.packLogs, serve,
 		s.notifier.Run,
 	}
 	errs := make([]error, len(parts))
@@ -191,6 +191,9 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	work.Wait()
 	return errors.Join(errs...)
 }
+
+// followUp does what comes of builds.
+func (s *server) followUp(ctx context.Context) error { return s.desk.FollowUp(ctx, s.log) }
 
 // keepAhead makes sandboxes ahead, where sandboxes can be made.
 func (s *server) keepAhead(ctx context.Context) error {

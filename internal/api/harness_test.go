@@ -133,6 +133,11 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},
 	})
+	work.Go(func() {
+		if err := w.app.FollowUp(ctx, slog.New(slog.NewTextHandler(w.log, nil))); err != nil {
+			t.Errorf("follow up: %v", err)
+		}
+	})
 	if _, err := w.auth.Bootstrap(ctx, func(s string) error { w.token = s; return nil }); err != nil {
 		t.Fatal(err)
 	}

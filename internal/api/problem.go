@@ -129,6 +129,7 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	status := statusOf(err)
 	var invalid *app.Invalid
 	var changed *app.Changed
+	var full *ci.NoRoom
 	var tooMany *ci.TooMany
 	var large interface{ TooLarge() bool }
 	var over *ci.OverBudget
@@ -144,6 +145,10 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	case errors.As(err, &tooMany):
 		p = newProblem(http.StatusTooManyRequests, tooMany.Error())
 		p.after = tooMany.After
+		return p
+	case errors.As(err, &full):
+		p = newProblem(status, full.Error())
+		p.Code, p.Help = "project_full", "wait for a build to end, or stop one"
 		return p
 	case errors.As(err, &changed):
 		return newProblem(http.StatusPreconditionFailed, ci.Message(err))

@@ -18,6 +18,7 @@ const usualPage = 50
 type BuildInfo struct {
 	ci.Build
 	Waits string `json:"waits,omitempty"` // why it has not begun; "" = it has, or nothing keeps it
+	Retry int64  `json:"retry,omitempty"` // number of the build that tried it again by itself
 }
 
 // Start asks for a build of a project. What it leaves open is the project's.
@@ -80,6 +81,9 @@ func (s *Start) check() error {
 	if s.Limits.Builds != 0 {
 		in.add("limits.builds", "holds for the whole project: set it there")
 	}
+	if s.Limits.WhenFull != "" {
+		in.add("limits.whenFull", "holds for the whole project: set it there")
+	}
 	return in.err()
 }
 
@@ -127,15 +131,11 @@ func (s *Start) request(p ci.Project, u ci.User) engine.Request {
 	if s.Batch != nil {
 		r.Batch = *s.Batch
 	}
-	if s.Limits.Timeout != 0 {
-		r.Limits.Timeout = s.Limits.Timeout
-	}
-	if s.Limits.Queue != 0 {
-		r.Limits.Queue = s.Limits.Queue
-	}
-	if s.Limits.Jobs != 0 {
-		r.Limits.Jobs = s.Limits.Jobs
-	}
+	set(&r.Limits.Timeout, s.Limits.Timeout)
+	set(&r.Limits.Queue, s.Limits.Queue)
+	set(&r.Limits.Jobs, s.Limits.Jobs)
+	set(&r.Limits.AutoRetry, s.Limits.AutoRetry)
+	set(&r.Limits.Supersede, s.Limits.Supersede)
 	return r
 }
 
@@ -274,8 +274,19 @@ func (a *App) load(ctx context.Context, project string, number int64) (ci.Build,
 // Build shows a build with all its jobs and steps.
 func (a *App) Build(ctx context.Context, project string, number int64) (BuildInfo, error) {
 	b, err := a.load(ctx, project, number)
-	if err != nil || b.Status.Done() {
-		return BuildInfo{Build: b}, err
+	if err != nil {
+		return BuildInfo{}, err
+	}
+	if b.Status.Done() {
+		info := BuildInfo{Build: b}
+		if b.Attempt < b.Limits.AutoRetry && !b.Status.OK() {
+			next, err := a.cfg.Store.BuildByKey(ctx, b.Project, autoRetryKey(b.ID))
+			if err != nil && !errors.Is(err, ci.ErrNotFound) {
+				return BuildInfo{}, err
+			}
+			info.Retry = next.Number
+		}
+		return info, nil
 	}
 	return BuildInfo{Build: b, Waits: a.cfg.Engine.Waits(b.ID)}, nil
 }
@@ -324,10 +335,9 @@ func (a *App) RetryBuild(ctx context.Context, project string, number int64, key 
 		return BuildInfo{}, false, fmt.Errorf("build %s/%d is %s: wait for its end, or stop it, before it is done again: %w", project, number, old.Status, ci.ErrConflict)
 	}
 	ctx = a.noting(ctx, u, retryBuild, project, fmt.Sprintf(", of %d", number))
-	rec, made, err := a.cfg.Engine.Enqueue(ctx, engine.Request{
-		Key: keyOf("retry "+string(old.ID), key), Project: project, Source: pinned(old), Initiator: u.Name, File: old.File, Inline: old.Inline, Batch: old.Batch,
-		Variables: old.Variables, Runtime: old.Runtime, Limits: old.Limits, RetryOf: old.ID, Packaging: old.Packaging, Untrusted: old.Untrusted,
-	})
+	r := again(old)
+	r.Key, r.Initiator = keyOf("retry "+string(old.ID), key), u.Name
+	rec, made, err := a.cfg.Engine.Enqueue(ctx, r)
 	if err != nil {
 		return BuildInfo{}, false, err
 	}

@@ -84,6 +84,7 @@ func checkProject(p ci.Project) error {
 	}
 	in.tags(p.Tags)
 	in.secretSources(p.Secrets)
+	in.after(p)
 	return in.err()
 }
 
@@ -216,6 +217,41 @@ func (i *Invalid) limits(l ci.Limits) {
 	}
 	if l.Builds < 0 || l.Builds > maxJobs {
 		i.add("limits.builds", "want 0 to %d", maxJobs)
+	}
+	if l.AutoRetry < 0 || l.AutoRetry > ci.MaxAutoRetry {
+		i.add("limits.autoRetry", "want 0 to %d", ci.MaxAutoRetry)
+	}
+	switch l.Supersede {
+	case ci.SupersedeNone, ci.SupersedeQueued, ci.SupersedeAll:
+	default:
+		i.add("limits.supersede", "%q: want %s or %s, or nothing", l.Supersede, ci.SupersedeQueued, ci.SupersedeAll)
+	}
+	switch {
+	case l.WhenFull != ci.WhenFullQueue && l.WhenFull != ci.WhenFullRefuse:
+		i.add("limits.whenFull", "%q: want %s, or nothing", l.WhenFull, ci.WhenFullRefuse)
+	case l.WhenFull == ci.WhenFullRefuse && l.Builds == 0:
+		i.add("limits.whenFull", "nothing is refused without limits.builds: say how many builds the project may have at once")
+	}
+}
+
+// maxAfter is how many projects one may be built after.
+const maxAfter = 50
+
+func (i *Invalid) after(p ci.Project) {
+	if len(p.After) > maxAfter {
+		i.add("after", "%d projects: want at most %d", len(p.After), maxAfter)
+		return
+	}
+	for n, up := range p.After {
+		here := fmt.Sprintf("after[%d]", n)
+		switch err := ci.CheckProjectName(up); {
+		case err != nil:
+			i.add(here, "%s", ci.Message(err))
+		case up == p.Name:
+			i.add(here, "a project cannot be built after itself")
+		case slices.Index(p.After, up) < n:
+			i.add(here, "%s is already after[%d]", up, slices.Index(p.After, up))
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -69,11 +70,14 @@ func (a *App) CreateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 	if err := openDoors(u, ci.Project{}, p); err != nil {
 		return ci.Project{}, err
 	}
+	if err := a.checkAfter(ctx, u, p, nil); err != nil {
+		return ci.Project{}, err
+	}
 	p.Revision = 0
 	ctx = a.noting(ctx, u, createProject, p.Name, "")
 	made, err := a.cfg.Store.PutProject(ctx, p)
 	if err != nil {
-		return ci.Project{}, err
+		return ci.Project{}, circular(err)
 	}
 	return made, a.changed(ctx, u, createProject, p.Name, "", "")
 }
@@ -86,6 +90,9 @@ func (a *App) UpdateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 		return ci.Project{}, err
 	}
 	if err := checkProject(p); err != nil {
+		return ci.Project{}, err
+	}
+	if err := a.checkAfter(ctx, u, p, old.After); err != nil {
 		return ci.Project{}, err
 	}
 	blind := p.Revision == 0
@@ -101,7 +108,7 @@ func (a *App) UpdateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 			return put, a.changed(ctx, u, updateProject, p.Name, "", fmt.Sprintf("revision %d", put.Revision))
 		}
 		if !errors.Is(err, ci.ErrConflict) {
-			return ci.Project{}, err
+			return ci.Project{}, circular(err)
 		}
 		if !blind {
 			return ci.Project{}, &Changed{err}
@@ -111,6 +118,35 @@ func (a *App) UpdateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 			return ci.Project{}, err
 		}
 	}
+}
+
+// checkAfter refuses to build a project after others that the user does not see,
+// or that are not there. Those it had before stay.
+func (a *App) checkAfter(ctx context.Context, u ci.User, p ci.Project, before []string) error {
+	in := &Invalid{}
+	for n, name := range p.After {
+		if slices.Contains(before, name) {
+			continue
+		}
+		up, err := a.cfg.Store.Project(ctx, name)
+		if err != nil && !errors.Is(err, ci.ErrNotFound) {
+			return err
+		}
+		if err != nil || !can(roleIn(u, up), viewBuild) {
+			in.add(fmt.Sprintf("after[%d]", n), "there is no project %q", name)
+		}
+	}
+	return in.err()
+}
+
+// circular names the field that the store refused.
+func circular(err error) error {
+	if errors.Is(err, ci.ErrInvalid) {
+		in := &Invalid{}
+		in.add("after", "%s", ci.Message(err))
+		return in
+	}
+	return err
 }
 
 // Changed is the ci.ErrConflict of one who asked for a change of a revision that

@@ -28,6 +28,8 @@ type Build struct {
 	Runtime   Runtime    `json:"runtime,omitzero"` // what jobs that do not say otherwise run in
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   BuildID    `json:"retryOf,omitempty"`   // the build that this one does again
+	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
+	After     *BuildRef  `json:"after,omitempty"`     // the build of another project that brought it about
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder; "" = as the runner has it
 	Untrusted bool       `json:"untrusted,omitempty"` // of what strangers wrote, such as a pull request from a fork: it gets no secrets
 	Jobs      []JobRun   `json:"jobs"`

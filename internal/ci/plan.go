@@ -189,4 +189,8 @@ type Limits struct {
 	Jobs    int           `json:"jobs,omitempty"`    // at once; 0 = as many as the machine takes
 	Builds  int           `json:"builds,omitempty"`  // of the project at once; 0 = as many as the machine takes
 	Queue   time.Duration `json:"queue,omitempty"`   // that the build may wait for its first job to begin; 0 = for ever
+
+	AutoRetry int    `json:"autoRetry,omitempty"` // how often a build that failed is tried again by itself; 0 = not
+	Supersede string `json:"supersede,omitempty"` // which older builds of the branch end when it begins: queued, all; "" = none
+	WhenFull  string `json:"whenFull,omitempty"`  // what becomes of it when the project has Builds: refuse; "" = it waits
 }

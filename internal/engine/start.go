@@ -25,9 +25,11 @@ type Request struct {
 	Variables []ci.Variable // over the definition's
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
 	Limits    ci.Limits
-	RetryOf   ci.BuildID // the build that this one does again
-	Packaging string     // of artifacts: zip or folder; "" = as the runner has it
-	Untrusted bool       // of what strangers wrote: it gets no secrets
+	RetryOf   ci.BuildID   // the build that this one does again
+	Attempt   int          // how often it was tried before, by itself
+	After     *ci.BuildRef // the build that brought it about
+	Packaging string       // of artifacts: zip or folder; "" = as the runner has it
+	Untrusted bool         // of what strangers wrote: it gets no secrets
 }
 
 // Start stores the build and, where Run does not, compiles its definition. A
@@ -52,7 +54,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
 		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
-		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Packaging: r.Packaging, Untrusted: r.Untrusted,
+		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
 	}, r.Key)
 	if err != nil {
 		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)

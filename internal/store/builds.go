@@ -49,6 +49,9 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 		if err := t.afford(b.Project); err != nil {
 			return err
 		}
+		if err := t.room(b); err != nil {
+			return err
+		}
 		if got.Number, err = t.number(b); err != nil {
 			return err
 		}

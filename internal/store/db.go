@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -42,6 +43,8 @@ type DB struct {
 
 	stop       context.CancelFunc // ends what works beside: listening, deleting, waiting for a lost database
 	background sync.WaitGroup
+
+	sequels atomic.Int64 // what came of builds, counted
 
 	wakeMu  sync.Mutex
 	changed chan struct{} // closed and replaced at each commit

@@ -88,6 +88,9 @@ func (t *tx) append(id ci.BuildID, events []ci.Event) error {
 		if err := t.updateBuild(*summary, before); err != nil {
 			return err
 		}
+		if err := t.sequel(*summary, before); err != nil {
+			return err
+		}
 	}
 	if f.build.Status.Done() {
 		delete(t.w.folds, id)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -48,6 +49,9 @@ func (db *DB) PutProject(ctx context.Context, p ci.Project) (ci.Project, error) 
 		_, err = t.exec(`INSERT INTO projects (name, revision, created, updated, record) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, updated = excluded.updated, record = excluded.record`,
 			put.Name, put.Revision, nanos(put.Created), nanos(put.Updated), string(record))
+		if err == nil {
+			err = t.follow(put)
+		}
 		return err
 	})
 	if err != nil {
@@ -123,7 +127,11 @@ func (db *DB) DeleteProject(ctx context.Context, name string, force bool) error 
 		case open && !force:
 			return fmt.Errorf("it has builds that are not done; stop them first: %w", ci.ErrConflict)
 		}
-		if _, err := t.exec("DELETE FROM projects WHERE name = $1", name); err != nil {
+		after, err := t.followers(name)
+		if err == nil && len(after) > 0 {
+			err = fmt.Errorf("%s is built after it; change that first: %w", strings.Join(after, ", "), ci.ErrConflict)
+		}
+		if err != nil {
 			return err
 		}
 		if err := t.deleteTargets("project = $1", name); err != nil {
@@ -131,6 +139,11 @@ func (db *DB) DeleteProject(ctx context.Context, name string, force bool) error 
 		}
 		if err := t.forgetProject(name); err != nil {
 			return err
+		}
+		for _, text := range []string{"DELETE FROM upstreams WHERE project = $1", "DELETE FROM projects WHERE name = $1"} {
+			if _, err := t.exec(text, name); err != nil {
+				return err
+			}
 		}
 		_, err = t.exec("INSERT INTO counters (project, last, deleted) VALUES ($1, 0, 1) ON CONFLICT (project) DO UPDATE SET deleted = 1", name)
 		return err

@@ -45,6 +45,7 @@ type request struct {
 
 // tx is a transaction under way.
 type tx struct {
+	sequels int64 // how often something came of a build
 	w       *writer
 	ctx     context.Context
 	writes  int
@@ -252,6 +253,7 @@ func (w *writer) commit(t *tx) (lost bool, err error) {
 		t.rollback(false)
 		return false, err
 	}
+	w.db.sequels.Add(t.sequels)
 	w.db.wake()
 	return false, nil
 }
