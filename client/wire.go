@@ -158,9 +158,14 @@ type RuntimeVersion struct {
 
 // Usage is what a job or command took; 0 = not measured.
 type Usage struct {
-	CPUSeconds float64 `json:"cpuSeconds,omitempty"`
-	PeakMemory int64   `json:"peakMemory,omitempty"`
-	OOMKills   int     `json:"oomKills,omitempty"`
+	CPUSeconds  float64 `json:"cpuSeconds,omitempty"`
+	PeakMemory  int64   `json:"peakMemory,omitempty"`
+	OOMKills    int     `json:"oomKills,omitempty"`
+	PeakCPUs    float64 `json:"peakCPUs,omitempty"`    // processors busy at once, over a second or so
+	DiskRead    int64   `json:"diskRead,omitempty"`    // bytes from the disk
+	DiskWritten int64   `json:"diskWritten,omitempty"` // bytes to the disk
+	NetIn       int64   `json:"netIn,omitempty"`       // bytes received, where the network is the sandbox's own
+	NetOut      int64   `json:"netOut,omitempty"`      // bytes sent, the same
 }
 
 // Artifact is files kept after a job. Path is its name for OpenArtifact.

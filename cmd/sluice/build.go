@@ -232,20 +232,7 @@ func showBuild(w io.Writer, b client.Build) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
-	rows = [][]string{{"", "JOB", "STATUS", "REASON", "COMMANDS"}}
-	for _, j := range b.Jobs {
-		commands := 0
-		for _, s := range j.Steps {
-			if s.Kind == "command" {
-				commands++
-			}
-		}
-		rows = append(rows, []string{"", j.Name, j.Status, j.Reason, strconv.Itoa(commands)})
-	}
-	if len(b.Jobs) == 0 {
-		return nil
-	}
-	return table(w, rows)
+	return showJobs(w, b)
 }
 
 // oneBuild is a command about one build that prints it as it then is.

@@ -24,6 +24,8 @@ type Settings struct {
 	Cgroup    string   `json:"cgroup,omitempty"`
 	OOMEvents string   `json:"oomEvents,omitempty"`
 
+	OwnNetwork bool `json:"ownNetwork,omitempty"`
+
 	// Owner of the socket, where the client is another user than the agent.
 	Owner *Owner `json:"owner,omitempty"`
 
@@ -103,7 +105,7 @@ func serveSettings(f *os.File) error {
 	defer signal.Stop(ignored)
 	return Serve(ctx, Config{
 		Listener: l, Dirs: s.Dirs, Spool: s.Spool, Scripts: s.Scripts, Env: s.Env,
-		Ready: ready, Cgroup: s.Cgroup, OOMEvents: s.OOMEvents,
+		Ready: ready, Cgroup: s.Cgroup, OOMEvents: s.OOMEvents, OwnNetwork: s.OwnNetwork,
 	})
 }
 

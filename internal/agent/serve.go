@@ -38,6 +38,10 @@ type Config struct {
 	// memory.oom_control of v1) that counts what the kernel killed at the memory
 	// limit. Opened when Serve begins. "" = not known.
 	OOMEvents string
+
+	// OwnNetwork says that the network is the sandbox's alone, so that what goes over
+	// it is its commands'.
+	OwnNetwork bool
 }
 
 // lastWords is how long clients get to read results once everything was killed.

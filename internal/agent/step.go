@@ -170,6 +170,8 @@ func (e ending) exit() ci.Exit {
 		Usage: ci.Usage{
 			CPUSeconds: seconds(e.usage.Utime) + seconds(e.usage.Stime),
 			PeakMemory: e.usage.Maxrss * 1024,
+			// Of its children too; what stayed in the cache was neither read nor written.
+			DiskRead: e.usage.Inblock * block, DiskWritten: e.usage.Oublock * block,
 		},
 	}
 	if e.status.Signaled() {
@@ -179,15 +181,31 @@ func (e ending) exit() ci.Exit {
 	return x
 }
 
+// block is the unit in which the kernel counts (getrusage(2)).
+const block = 512
+
 func seconds(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
 // follow waits for the end of a command and records all about it, then removes
 // its files.
 func (a *agent) follow(st *step, session string, folder *folder, pump *pump, ends <-chan ending, killed int) {
-	end := <-ends
+	s := newSampler(st.pid, a.OwnNetwork, time.Now())
+	look := time.NewTimer(s.pause(s.began))
+	defer look.Stop()
+	var end ending
+	for running := true; running; {
+		select {
+		case end = <-ends:
+			running = false
+		case now := <-look.C:
+			s.look(now)
+			look.Reset(s.pause(now))
+		}
+	}
 	pump.flush()
 	a.output.settle()
 	exit := end.exit()
+	exit.Usage = s.end(exit.Usage, time.Now())
 	if n := a.oom.count() - killed; n > 0 {
 		exit.OOM = true
 		exit.Usage.OOMKills = n

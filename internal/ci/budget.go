@@ -112,7 +112,7 @@ func (o *OverBudget) Error() string {
 	if o.Budget.Cost > 0 && o.Spent.Cost >= o.Budget.Cost {
 		limit = fmt.Sprintf("%.2f of %.2f %s", o.Spent.Cost, o.Budget.Cost, o.Budget.Currency)
 	}
-	return fmt.Sprintf("%s for %s is used up (%s): no new builds until the month ends in UTC; an administrator may raise it, or lift it for this month", o.Budget.Name(), o.Month, limit)
+	return fmt.Sprintf("%s for %s is used up (%s): no new builds until the month ends in UTC", o.Budget.Name(), o.Month, limit)
 }
 
 // Unwrap says of which kind it is.

@@ -104,3 +104,30 @@ type UsageRow struct {
 func UsageKeys() []string {
 	return []string{"day", "month", "project", "branch", "user", "executor", "type", "size"}
 }
+
+// With adds a command that ran in the job: what is a sum is added, of what is a
+// peak the higher counts.
+func (u Usage) With(command Usage) Usage {
+	u.CPUSeconds += command.CPUSeconds
+	u.PeakMemory = max(u.PeakMemory, command.PeakMemory)
+	u.OOMKills += command.OOMKills
+	u.PeakCPUs = max(u.PeakCPUs, command.PeakCPUs)
+	u.DiskRead += command.DiskRead
+	u.DiskWritten += command.DiskWritten
+	u.NetIn += command.NetIn
+	u.NetOut += command.NetOut
+	return u
+}
+
+// Over puts what the sandbox says of itself over the sum of its commands, where it
+// says something: it knows also of what the commands left running.
+func (u Usage) Over(commands Usage) Usage {
+	if u.CPUSeconds > 0 {
+		commands.CPUSeconds = u.CPUSeconds
+	}
+	if u.OOMKills > 0 {
+		commands.OOMKills = u.OOMKills
+	}
+	commands.PeakMemory = max(commands.PeakMemory, u.PeakMemory)
+	return commands
+}

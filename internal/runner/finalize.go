@@ -43,7 +43,11 @@ func (j *job) finalize(ctx context.Context, ok, upload bool) error {
 		return nil
 	}
 	if j.sandbox != nil {
-		if usage, err := j.sandbox.Usage(ctx); err == nil { // not measured is not said
+		usage, err := j.sandbox.Usage(ctx)
+		if err != nil { // not measured is not said
+			usage = ci.Usage{}
+		}
+		if usage = usage.Over(j.used); usage != (ci.Usage{}) {
 			s.Usage = &usage
 		}
 	}

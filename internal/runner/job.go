@@ -25,6 +25,7 @@ type job struct {
 	built      bool   // a phase with commands was entered: there may be reports
 	keyed      string // the evaluated cache key
 	cacheHit   string
+	used       ci.Usage // of the commands that ended
 }
 
 func newJob(r *Runner, a *ci.Assignment) *job {
@@ -194,6 +195,7 @@ func (j *job) recall(s *ci.StepRun) {
 		j.entered = true
 		if s.Exit != nil {
 			j.lastExit = s.Exit.Code
+			j.used = j.used.With(s.Exit.Usage)
 		}
 		j.succeeding = j.succeeding && s.Status == ci.Succeeded
 	}

@@ -23,13 +23,15 @@ import (
 
 // settings is what the agent in a container reads. env is the image's; cgroup2
 // says which kind of cgroups the container sees.
-func settings(files string, env []string, cgroup2 bool) ([]byte, error) {
+func settings(files string, r *recipe, cgroup2 bool) ([]byte, error) {
 	s := agent.Settings{
 		Socket:    socketPath,
 		Dirs:      dirs(),
 		Spool:     agentDir,
-		Env:       environment(env),
+		Env:       environment(r.image.Env),
 		OOMEvents: "/sys/fs/cgroup/memory/memory.oom_control",
+		// The host's has others' traffic in it.
+		OwnNetwork: r.network != "host",
 	}
 	if cgroup2 {
 		s.OOMEvents = "/sys/fs/cgroup/memory.events"
@@ -156,7 +158,7 @@ func (e *Executor) shareJob(r recipe) (folder string, err error) {
 	if err := os.Mkdir(sharedDir(folder), 0o700); err != nil {
 		return "", fmt.Errorf("folder for the agent's socket: %w", err)
 	}
-	data, err := settings(Bind, r.image.Env, cgroup2Here())
+	data, err := settings(Bind, &r, cgroup2Here())
 	if err != nil {
 		return "", fmt.Errorf("settings of the agent: %w", err)
 	}
@@ -173,7 +175,7 @@ func (e *Executor) copyIn(ctx context.Context, id string, r recipe) error {
 	if err != nil {
 		return err
 	}
-	data, err := settings(Copy, r.image.Env, info.Info.CgroupVersion == "2")
+	data, err := settings(Copy, &r, info.Info.CgroupVersion == "2")
 	if err != nil {
 		return fmt.Errorf("settings of the agent: %w", err)
 	}
