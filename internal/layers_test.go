@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"internal/agent":   {"internal/ci", "internal/fileset"},
 	// 1b: knows nothing of Sluice.
 	"internal/filelock": {},
+	"internal/metric":   {},
 	// 2: each knows the nouns and no sibling.
 	"internal/engine":             {"internal/ci"},
 	"internal/frontend/buildspec": {"internal/ci"},

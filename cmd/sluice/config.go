@@ -60,6 +60,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
+		{name: "metrics", env: "SLUICE_METRICS", usage: "address for metrics that need no token, HOST:PORT; at /metrics of listen they always are, for those with a token of a viewer"},
 		{name: "notify-for", env: "SLUICE_NOTIFY_FOR", value: "6h", usage: "for how long a notification that does not arrive is tried again"},
 		{name: "notify-allow", env: "SLUICE_NOTIFY_ALLOW", usage: "addresses that notifications may go to although they are not public: networks such as 10.0.0.0/8, with commas, or all"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
@@ -81,6 +82,7 @@ type serverConfig struct {
 	auditKeep         time.Duration // 0 = for ever
 	prices            *price.Table
 	jsonLog           bool
+	metrics           string
 	notifyFor         time.Duration
 	notifyAllow       string
 }
@@ -301,6 +303,11 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "audit-keep":
 			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {
 				bad(t, "%q: want a time such as 90d or 2160h, or 0 for ever", v)
+			}
+		case "metrics":
+			c.metrics = v
+			if _, _, err := net.SplitHostPort(v); v != "" && err != nil {
+				bad(t, "%q: want HOST:PORT, such as 127.0.0.1:7701", v)
 			}
 		case "notify-for":
 			if c.notifyFor, err = time.ParseDuration(v); err != nil || c.notifyFor <= 0 {

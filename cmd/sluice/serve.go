@@ -110,6 +110,9 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 			return err
 		}
 	}
+	if err := s.openMetrics(ctx); err != nil {
+		return err
+	}
 	log.Info("ready", "url", s.cfg.url, "data", cfg.data)
 	if err := tellManager("READY=1\nSTATUS=" + s.cfg.url); err != nil {
 		log.Warn("who started this could not be told that it is ready", "err", err)
@@ -211,6 +214,7 @@ const farewell = 5 * time.Second
 // answer serves HTTP until ctx ends, then lets requests end.
 func (s *server) answer(ctx context.Context, l net.Listener) error {
 	web := s.api.Server()
+	web.Handler = s.gauges.handler(s, web.Handler)
 	done := make(chan error, 1)
 	go func() {
 		if s.cfg.tlsCert != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,7 +44,9 @@ type server struct {
 	safe    *secret.Safe
 	api     *api.API
 
-	notifier *notify.Notifier
+	notifier  *notify.Notifier
+	gauges    *gauges
+	metricsAt net.Listener // of metrics without a token; nil = none
 }
 
 // compilers is how many definitions are read and compiled at once. Most of the
@@ -60,10 +63,15 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
 		return s, fmt.Errorf("data folder: %w; choose another with --data", err)
 	}
-	if s.db, err = store.OpenDB(ctx, cfg.database, store.Options{Log: log}); err != nil {
+	s.gauges = newGauges()
+	observe := func(changes int, took time.Duration) {
+		s.gauges.commits.Observe(took.Seconds())
+		s.gauges.groups.Observe(float64(changes))
+	}
+	if s.db, err = store.OpenDB(ctx, cfg.database, store.Options{Log: log, Observe: observe}); err != nil {
 		return s, err
 	}
-	if s.logs, err = logs.Open(s.path("logs"), logs.Options{Patience: 10 * time.Second}); err != nil {
+	if s.logs, err = logs.Open(s.path("logs"), logs.Options{Patience: 10 * time.Second, Written: func(n int) { s.gauges.written.Add(int64(n)) }}); err != nil {
 		return s, err
 	}
 	var caches ci.Blobs
@@ -74,7 +82,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	uploads.Blobs = s.blobs
 	s.fetcher = source.New(source.Options{Cache: s.path("git"), Uploads: &uploads})
 	s.engine = engine.New(engine.Config{
-		Store: s.db, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
+		Store: observed{s.db, s.gauges}, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
 		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
 	})
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
@@ -98,6 +106,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log,
 	})
+	s.gauges.read(s)
 	return s, nil
 }
 
@@ -179,7 +188,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	var work sync.WaitGroup
 	parts := []func(context.Context) error{
 		s.engine.Run, s.runner.Run, s.keepAhead, s.followUp, s.trim, s.packLogs, serve,
-		s.notifier.Run,
+		s.notifier.Run, s.serveMetrics,
 	}
 	errs := make([]error, len(parts))
 	for i, part := range parts {

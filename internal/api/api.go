@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -38,6 +39,8 @@ type API struct {
 
 	stop    chan struct{} // closed when streams must end
 	stopped sync.Once
+
+	streaming atomic.Int64
 }
 
 // New makes the API.
@@ -91,10 +94,19 @@ func (a *API) Server() *http.Server {
 // EndStreams breaks off all streams, for good.
 func (a *API) EndStreams() { a.stopped.Do(func() { close(a.stop) }) }
 
+// Streams is how many answers are being streamed.
+func (a *API) Streams() int64 { return a.streaming.Load() }
+
 // OpenAPI is the description of the API, as it is served at /api/v1/openapi.json.
 func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 
 func (a *API) ready(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-a.stop: // who asks is to send others elsewhere
+		http.Error(w, "not ready: the server stops", http.StatusServiceUnavailable)
+		return
+	default:
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	if err := a.cfg.App.Ready(ctx); err != nil {

@@ -28,6 +28,8 @@ func (a *API) stream(contentType string, write func(ctx context.Context, w *stre
 		if r.Method == http.MethodHead {
 			return
 		}
+		a.streaming.Add(1)
+		defer a.streaming.Add(-1)
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		undo := make(chan struct{})

@@ -23,7 +23,8 @@ type Options struct {
 	// Patience is how long Append and Seal wait for a log that another process has:
 	// one that was killed a moment ago may have it still. 0 = not at all.
 	Patience time.Duration
-	Sync     bool // Seal waits until the log is on the disk, for those who must not lose it with the power
+	Written  func(n int) // is told of each piece of output that was written; nil = nobody is
+	Sync     bool        // Seal waits until the log is on the disk, for those who must not lose it with the power
 }
 
 // Store keeps the logs of steps below one directory. It is safe from several

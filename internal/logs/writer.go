@@ -254,6 +254,9 @@ func (w *Writer) put(out []byte) error {
 	}
 	n, err := w.log.WriteAt(out, w.size)
 	w.size += int64(n)
+	if w.s.opt.Written != nil {
+		w.s.opt.Written(n)
+	}
 	w.lines += int64(bytes.Count(out[:n], newline))
 	if n > 0 {
 		w.broken = out[n-1] != '\n'

@@ -20,6 +20,9 @@ type Options struct {
 	Log *slog.Logger     // nil = nowhere
 	// Patience is for how long a write waits for a database that went away; 0 = 30 seconds.
 	Patience time.Duration
+	// Observe is told of each attempt to commit: of how many changes, and how long
+	// it took. nil = nobody is.
+	Observe func(changes int, took time.Duration)
 }
 
 // DB keeps builds, projects, users and tokens in SQLite or PostgreSQL. It is

@@ -124,6 +124,10 @@ func (w *writer) run() {
 
 // serve does a group together, or, when one of them spoils that, each alone.
 func (w *writer) serve(group []*request) {
+	if observe := w.db.opt.Observe; observe != nil && len(group) > 0 {
+		began := time.Now()
+		defer func() { observe(len(group), time.Since(began)) }()
+	}
 	err := w.persist(group)
 	if err == nil || len(group) == 0 {
 		return
