@@ -59,6 +59,16 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "upload-quota", env: "SLUICE_UPLOAD_QUOTA", value: "10G", usage: "size of all such work trees of a project that builds still need; 0 = no limit"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
+		{name: "oidc-issuer", env: "SLUICE_OIDC_ISSUER", usage: "URL of an OpenID provider at which people log in"},
+		{name: "oidc-client", env: "SLUICE_OIDC_CLIENT", usage: "ID that the provider gave this server; the address to give the provider is URL/login/callback"},
+		{name: "oidc-secret-file", env: "SLUICE_OIDC_SECRET_FILE", usage: "file with the client's secret"},
+		{name: "oidc-scopes", env: "SLUICE_OIDC_SCOPES", value: "profile,email", usage: "scopes to ask for beside openid"},
+		{name: "oidc-user-claim", env: "SLUICE_OIDC_USER_CLAIM", value: "preferred_username", usage: "claim that says what to call a user; or email"},
+		{name: "oidc-groups-claim", env: "SLUICE_OIDC_GROUPS_CLAIM", usage: "claim with the groups of a user, such as groups; those of the same names here are joined"},
+		{name: "oidc-domains", env: "SLUICE_OIDC_DOMAINS", usage: "domains of mail, one of which a user must have; empty = any"},
+		{name: "oidc-groups", env: "SLUICE_OIDC_GROUPS", usage: "groups of the provider, in one of which a user must be; empty = anybody"},
+		{name: "oidc-create", env: "SLUICE_OIDC_CREATE", value: "false", usage: "make users at their first login; else an administrator makes them"},
+		{name: "oidc-role", env: "SLUICE_OIDC_ROLE", usage: "role of users who are made so: viewer, builder, maintainer or admin; empty = none"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
 		{name: "metrics", env: "SLUICE_METRICS", usage: "address for metrics that need no token, HOST:PORT; at /metrics of listen they always are, for those with a token of a viewer"},
 		{name: "notify-for", env: "SLUICE_NOTIFY_FOR", value: "6h", usage: "for how long a notification that does not arrive is tried again"},
@@ -79,6 +89,7 @@ type serverConfig struct {
 	packLogs          time.Duration
 	anyRuntime        bool
 	session           time.Duration
+	oidc              oidcConfig
 	auditKeep         time.Duration // 0 = for ever
 	prices            *price.Table
 	jsonLog           bool
@@ -300,6 +311,8 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			if c.session, err = days(v); err != nil || c.session < time.Minute || c.session > maxSession {
 				bad(t, "%q: want a time such as 12h or 7d, from a minute to 366 days", v)
 			}
+		default:
+			c.oidc.set(t, bad)
 		case "audit-keep":
 			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {
 				bad(t, "%q: want a time such as 90d or 2160h, or 0 for ever", v)
@@ -324,6 +337,9 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			}
 		}
 	}
+	c.oidc.check(func(name, format string, args ...any) {
+		bad(told{setting: setting{name: name}, from: "--" + name}, format, args...)
+	})
 	if len(wrong) > 0 {
 		return c, &exitError{code: exitUsage, err: errors.Join(wrong...)}
 	}

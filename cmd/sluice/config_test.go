@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -67,7 +68,7 @@ func TestConfigSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := serverConfigOf(same); err != nil || got != c {
+	if got, err := serverConfigOf(same); err != nil || !reflect.DeepEqual(got, c) {
 		t.Errorf("read back: %+v, %v; want %+v", got, err, c)
 	}
 }

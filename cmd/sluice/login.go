@@ -25,24 +25,28 @@ const maxSession = 366 * 24 * time.Hour
 // loginFlags are those of login.
 type loginFlags struct {
 	user, passwordFile, context string
+	code                        bool
 }
 
 func newLogin() *cobra.Command {
 	var f loginFlags
 	cmd := &cobra.Command{
-		Use: "login [URL]", Short: "Log in to a server with a password", Args: cobra.MaximumNArgs(1),
-		Long: `Login asks for user and password and keeps the session, not the password, in a
-file that only you can read. Commands then use that server; with several of them
-'sluice context use' says which. The URL is that of the context in use when left out.`,
+		Use: "login [URL]", Short: "Log in to a server", Args: cobra.MaximumNArgs(1),
+		Long: `Login keeps a session in a file that only you can read, and has commands use that
+server; with several of them 'sluice context use' says which. The URL is that of
+the context in use when left out. Where the server has an identity provider the
+login is in the browser, unless --user says that it is with a password.`,
 		Example: `  sluice login https://ci.example.com
+  sluice login https://ci.example.com --code
   sluice login http://127.0.0.1:7700 --user admin
   sluice login https://ci.example.com --user robot --password-file robot.password`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.login(cmd, args) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&f.user, "user", "", "`NAME` of the user (default: it is asked for)")
+	fs.StringVar(&f.user, "user", "", "`NAME` of the user who logs in with a password (default: it is asked for)")
 	fs.StringVar(&f.passwordFile, "password-file", "", "`FILE` with the password, - = standard input (default: it is asked for)")
+	fs.BoolVar(&f.code, "code", false, "copy a code from the browser, which may be on another machine")
 	fs.StringVar(&f.context, "context", "", "`NAME` to keep it under (default: the server's host)")
 	return cmd
 }
@@ -58,9 +62,6 @@ func (f *loginFlags) login(cmd *cobra.Command, args []string) error {
 	} else if server == "" {
 		if _, l, err := kept.find(""); err == nil {
 			server = l.Server
-			if f.user == "" {
-				f.user = l.User
-			}
 		}
 	}
 	if server == "" {
@@ -75,7 +76,24 @@ func (f *loginFlags) login(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	warnClear(server)
+	how, err := c.LoginMethods(cmd.Context())
+	if err != nil {
+		return refused(err)
+	}
+	if f.code && how.SSO == "" {
+		return usagef("--code: %s has no identity provider; log in with a password", server)
+	}
+	if how.SSO != "" && f.user == "" && f.passwordFile == "" {
+		session, err := browserLogin(cmd.Context(), c, server, how.SSO, f.code)
+		if err != nil {
+			return refused(err)
+		}
+		return kept.enter(cmd, name, server, session)
+	}
 	if f.user == "" {
+		if !term.IsTerminal(int(os.Stdin.Fd())) {
+			return usagef("there is no terminal to ask on: use --user and --password-file")
+		}
 		if f.user, err = askLine("User: "); err != nil {
 			return err
 		}
@@ -138,9 +156,6 @@ func hostName() string {
 
 // askLine asks for a line, with echo.
 func askLine(prompt string) (string, error) {
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return "", usagef("there is no terminal to ask on: use --user and --password-file")
-	}
 	fmt.Fprint(os.Stderr, prompt)
 	line, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
 	if line = strings.TrimSpace(line); line == "" && err == nil {

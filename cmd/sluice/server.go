@@ -97,14 +97,18 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
+	sso, err := s.sso()
+	if err != nil {
+		return s, err
+	}
 	if s.notifier, err = s.newNotifier(); err != nil {
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: furtherSecrets(env)})
+		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: furtherSecrets(env), SSO: sso})
 	s.api = api.New(api.Config{
 		App:      s.desk,
-		Identify: s.auth.Identify, Version: version, Log: log,
+		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url },
 	})
 	s.gauges.read(s)
 	return s, nil

@@ -85,6 +85,8 @@ var table = map[string]access{
 	"rebuildUsage":  {least: ci.RoleAdmin, ok: 200, where: "server"},
 	"revokeToken":   {least: ci.RoleAdmin, ok: 204, where: "token"},
 	"login":         {ok: 401, where: "open", body: `{"user":"%s","password":"wrong"}`},
+	"loginMethods":  {ok: 200, where: "open"},
+	"handover":      {ok: 401, where: "open", body: `{"code":"x","secret":"y"}`},
 	"logout":        {ok: 409, where: "list"}, // a token is no session
 	"setPassword":   {least: ci.RoleAdmin, ok: 204, where: "server", body: `{"password":"correct horse"}`},
 	"listGroups":    {least: ci.RoleAdmin, ok: 200, where: "server"},

@@ -29,6 +29,7 @@ type Config struct {
 	Heartbeat time.Duration // of streams of events; 0 = 15 s
 	Patience  time.Duration // for a client to take what it is sent, or to send its body; 0 = 2 minutes
 	Log       *slog.Logger  // nil = nowhere
+	URL       func() string // at which others reach this server; nil = not known
 }
 
 // API serves Prefix, /healthz and /readyz. It is an http.Handler.
@@ -51,6 +52,9 @@ func New(c Config) *API {
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
 	}
+	if c.URL == nil {
+		c.URL = func() string { return "" }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,6 +73,7 @@ func New(c Config) *API {
 	a.usage()
 	a.groups()
 	a.logins()
+	a.sso()
 	a.pages()
 	a.why()
 	a.budgets()

@@ -74,6 +74,12 @@ func (b *syncBuffer) String() string {
 
 func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	t.Helper()
+	return newWorldWith(t, func(*app.Config) {}, change...)
+}
+
+// newWorldWith is newWorld with another front desk.
+func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Config)) *world {
+	t.Helper()
 	w := &world{t: t, dir: memory(t), log: &syncBuffer{}}
 	ctx, stop := context.WithCancel(context.Background())
 	var err error
@@ -113,7 +119,7 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 		}
 	})
 	w.auth = auth.New(w.store, nil)
-	w.app = app.New(app.Config{
+	front := app.Config{
 		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth, Uploads: w.uploads,
 		Seal: func(name, value string) (string, error) { return "sealed " + name + " " + value, nil },
 		Try: func(_ context.Context, t ci.Target, _ ci.Notice) error {
@@ -132,7 +138,9 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 		Discard: func(_ context.Context, id ci.BuildID) error {
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},
-	})
+	}
+	desk(&front)
+	w.app = app.New(front)
 	work.Go(func() {
 		if err := w.app.FollowUp(ctx, slog.New(slog.NewTextHandler(w.log, nil))); err != nil {
 			t.Errorf("follow up: %v", err)

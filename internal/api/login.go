@@ -17,6 +17,8 @@ func open(r *http.Request) bool {
 	case Prefix + "/openapi.json":
 		return true
 	case Prefix + "/login":
+		return r.Method == http.MethodPost || r.Method == http.MethodGet
+	case Prefix + "/login/code":
 		return r.Method == http.MethodPost
 	}
 	return false

@@ -62,8 +62,15 @@ func (a *API) failPage(w http.ResponseWriter, r *http.Request, err error) {
 			"<code>sluice user password</code>; who can read the server's files gets in with <code>sluice user recover</code>.</p>")
 		return
 	}
+	if errors.Is(err, ci.ErrDenied) {
+		page(w, http.StatusForbidden, "Not logged in", "<p>"+html.EscapeString(ci.Message(err))+"</p>")
+		return
+	}
 	p := a.problem(r.Context(), err)
 	text := p.Detail
+	for _, f := range p.Errors {
+		text += "; " + strings.TrimPrefix(f.Field, "body.") + ": " + f.Message
+	}
 	if p.Incident != "" {
 		text += " (incident " + p.Incident + ")"
 	}

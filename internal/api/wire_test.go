@@ -26,7 +26,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 		{ci.UsageRow{}, client.UsageRow{}}, {ci.BudgetStatus{}, client.BudgetStatus{}}, {app.Because{}, client.Because{}},
 		{app.Upload{}, client.Upload{}},
 		{api.NewToken{}, client.NewToken{}}, {app.IssuedToken{}, client.IssuedToken{}}, {api.Fault{}, client.Error{}}, {ci.AuditEntry{}, client.AuditEntry{}}, {api.List[ci.Project]{}, client.Page[client.Project]{}},
-		{api.NewLogin{}, client.NewLogin{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},
+		{api.NewLogin{}, client.NewLogin{}}, {api.LoginMethods{}, client.LoginMethods{}}, {api.NewHandover{}, client.NewHandover{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},
 		{ci.Target{}, client.Target{}}, {api.PutTarget{}, client.PutTarget{}}, {app.TargetPut{}, client.TargetPut{}},
 		{app.TargetTest{}, client.TargetTest{}}, {ci.Delivery{}, client.Delivery{}},
 		{app.SecretInfo{}, client.SecretInfo{}}, {api.NewSecret{}, client.NewSecret{}}, {ci.KeyRotation{}, client.KeyRotation{}},

@@ -41,6 +41,8 @@ type Config struct {
 	// send a notice to a target. nil = there are no targets.
 	Seal func(name, value string) (string, error)
 	Try  func(context.Context, ci.Target, ci.Notice) error
+	// SSO is how people log in at an identity provider; nil = they cannot.
+	SSO *SSO
 }
 
 // Tokens makes tokens and knows what their scopes mean: auth.Auth.

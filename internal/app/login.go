@@ -21,6 +21,9 @@ type Logins interface {
 	HashPassword(ctx context.Context, password string) (string, error)
 	// PasswordLinkOf finds what the code of a link is for: its owner's password.
 	PasswordLinkOf(ctx context.Context, code string) (ci.Code, error)
+	// NewCode makes a code that is good once and for a while; TakeCode uses it up.
+	NewCode(ctx context.Context, c ci.Code, life time.Duration) (code string, err error)
+	TakeCode(ctx context.Context, kind, code string) (ci.Code, error)
 }
 
 // NewLogin asks for a session.

@@ -95,25 +95,30 @@ func (a *Auth) OpenSession(ctx context.Context, user, note string, life time.Dur
 	return secret, made, nil
 }
 
-// Kinds of codes.
-const (
-	passwordLink = "password" // whoever has it may set the password of its owner
-)
+// passwordLink is the kind of codes with which the password of their owner can be set.
+const passwordLink = "password"
 
 // PasswordLink makes a code with which the password of the user can be set, once.
 func (a *Auth) PasswordLink(ctx context.Context, user string, life time.Duration) (code string, err error) {
-	return a.newCode(ctx, Code{Kind: passwordLink, Owner: user, Expires: a.now().Add(life)})
-}
-
-// newCode stores a code; what it consists of is the answer and is not kept.
-func (a *Auth) newCode(ctx context.Context, c Code) (string, error) {
-	secret := newSecret()[len(prefix):]
-	c.Hash = hash(secret)
-	return secret, a.store.PutCode(ctx, c)
+	return a.NewCode(ctx, Code{Kind: passwordLink, Owner: user}, life)
 }
 
 // PasswordLinkOf finds what a code is for: its owner's password. A code that is
 // unknown, used or expired is ci.ErrNotFound.
 func (a *Auth) PasswordLinkOf(ctx context.Context, code string) (Code, error) {
 	return a.store.Code(ctx, passwordLink, hash(code))
+}
+
+// NewCode makes a code that is good once and for a while. What it consists of is
+// the answer and is not kept.
+func (a *Auth) NewCode(ctx context.Context, c Code, life time.Duration) (code string, err error) {
+	code = newSecret()[len(prefix):]
+	c.Hash, c.Expires = hash(code), a.now().Add(life)
+	return code, a.store.PutCode(ctx, c)
+}
+
+// TakeCode uses up a code of a kind. One that is unknown, used or expired is
+// ci.ErrNotFound.
+func (a *Auth) TakeCode(ctx context.Context, kind, code string) (Code, error) {
+	return a.store.TakeCode(ctx, kind, hash(code))
 }

@@ -41,3 +41,16 @@ func (t *TooMany) Error() string {
 
 // Unwrap makes it an ErrUnavailable.
 func (t *TooMany) Unwrap() error { return ErrUnavailable }
+
+// Identity is who somebody is, as an identity provider says.
+type Identity struct {
+	Issuer  string // of the provider
+	Subject string // there; stays the same whatever else changes
+	Name    string // what to call the user
+	Full    string
+	Mail    string // "" = none that was verified
+	Groups  []string
+}
+
+// Key is what an identity is found again by.
+func (i Identity) Key() string { return i.Issuer + " " + i.Subject }

@@ -14,9 +14,10 @@ start)
 	docker_new=$(host_of docker-new)
 	podman=$(host_of podman)
 	postgres=$("$here/postgres.sh" start)
+	oidc=$("$here/oidc.sh" start)
 	DOCKER_HOST=$docker_20 "$here/../../sluice" env build >&2
 	printf 'export %s=%s\n' SLUICE_TEST_DOCKER_20 "$docker_20" SLUICE_TEST_DOCKER_NEW "$docker_new" SLUICE_TEST_PODMAN "$podman" \
-		SLUICE_TEST_POSTGRES "${postgres#*=}"
+		SLUICE_TEST_POSTGRES "${postgres#*=}" SLUICE_TEST_OIDC "${oidc#*=}"
 	;;
 stop | purge)
 	for engine in postgres podman docker-new docker-20; do "$here/$engine.sh" "$1"; done
