@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/notify"
 	"github.com/sluice-ci/sluice/internal/price"
+	"github.com/sluice-ci/sluice/internal/secret"
 	"github.com/sluice-ci/sluice/internal/source"
 )
 
@@ -49,6 +50,14 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "database", env: "SLUICE_DATABASE", hint: "DATA/sluice.db", usage: "postgres://USER:PASSWORD@HOST/NAME, or a path", secret: true},
 		{name: "blobs", env: "SLUICE_BLOBS", hint: "DATA/blobs", usage: "where artifacts are kept, and with other servers shared: a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION"},
 		{name: "master-key", env: "SLUICE_MASTER_KEY", hint: "file:DATA/master.key, made at the first start", usage: "where the key that seals secrets is: file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT..."},
+		{name: "vault", env: "VAULT_ADDR", usage: "address of a HashiCorp Vault whose secrets projects may be granted, such as https://vault.example.com:8200"},
+		{name: "vault-namespace", env: "VAULT_NAMESPACE", usage: "namespace in that Vault"},
+		{name: "vault-ca", env: "VAULT_CACERT", usage: "file with the certificates to trust there"},
+		{name: "vault-cert", env: "VAULT_CLIENT_CERT", usage: "file with a certificate to show there"},
+		{name: "vault-key", env: "VAULT_CLIENT_KEY", usage: "file with that certificate's key"},
+		{name: "vault-token-file", env: "SLUICE_VAULT_TOKEN_FILE", hint: "the variable VAULT_TOKEN", usage: "file with the token to use there; read anew each time"},
+		{name: "vault-role", env: "SLUICE_VAULT_ROLE", usage: "role ID of an AppRole to log in as, instead of a token"},
+		{name: "vault-secret-id-file", env: "SLUICE_VAULT_SECRET_ID_FILE", usage: "file with the role's secret ID"},
 		{name: "jobs", env: "SLUICE_JOBS", value: "1000", usage: "jobs that run at once, at most"},
 		{name: "cpus", env: "SLUICE_CPUS", value: strconv.Itoa(runtime.NumCPU()), hint: "the machine's", usage: "processors that jobs with a compute size share; 0 = no limit"},
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
@@ -83,6 +92,7 @@ type serverConfig struct {
 	tlsCert, tlsKey   string
 	database, blobs   string
 	masterKey         keySource
+	vault             secret.VaultConfig
 	jobs, ahead       int
 	uploads           source.Uploads // their limits
 	capacity          engine.Demand
@@ -261,6 +271,22 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			} else if c.blobs, err = filepath.Abs(v); err != nil || strings.Contains(v, "://") {
 				bad(t, "want a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION")
 			}
+		case "vault":
+			c.vault.Address = v
+		case "vault-namespace":
+			c.vault.Namespace = v
+		case "vault-ca":
+			c.vault.CA = v
+		case "vault-cert":
+			c.vault.Cert = v
+		case "vault-key":
+			c.vault.Key = v
+		case "vault-token-file":
+			c.vault.TokenFile = v
+		case "vault-role":
+			c.vault.RoleID = v
+		case "vault-secret-id-file":
+			c.vault.SecretIDFile = v
 		case "master-key":
 			if c.masterKey, err = parseKeySource(v); err != nil {
 				bad(t, "%w", err)

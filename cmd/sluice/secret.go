@@ -56,7 +56,16 @@ func secretChain(values map[string]string, env environment) ci.SecretSource {
 
 // furtherSecrets are the sources of secrets that a server has beside its own, for
 // the projects that were granted them.
-func furtherSecrets(env environment) map[string]ci.SecretSource {
+func furtherSecrets(env environment, c secret.VaultConfig) (map[string]ci.SecretSource, error) {
 	local := stored{open: sync.OnceValues(func() (*secret.Store, error) { return localSecrets(env.lookup) })}
-	return map[string]ci.SecretSource{ci.SourceServer: local, ci.SourceAWS: &secret.AWS{}}
+	all := map[string]ci.SecretSource{ci.SourceServer: local, ci.SourceAWS: &secret.AWS{}}
+	if c.Address == "" {
+		return all, nil
+	}
+	if c.TokenFile == "" && c.RoleID == "" {
+		c.Token, _ = env.lookup("VAULT_TOKEN") // never a setting, which may stand on a command line
+	}
+	vault, err := secret.NewVault(c)
+	all[ci.SourceVault] = vault
+	return all, err
 }

@@ -89,6 +89,10 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.safe, err = secret.OpenSafe(ctx, s.db, cfg.masterKey.keys()); err != nil {
 		return s, err
 	}
+	further, err := furtherSecrets(env, cfg.vault)
+	if err != nil {
+		return s, err
+	}
 	s.runner = runner.New(runner.Config{
 		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
 		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return s.desk.SecretsOf(b) }, Caches: caches, Blobs: s.blobs,
@@ -105,7 +109,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: furtherSecrets(env), SSO: sso})
+		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url },

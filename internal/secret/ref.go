@@ -203,6 +203,3 @@ func Resolve(kind ci.VariableKind, ref string, get func(name string, w Wanted) (
 	}
 	return "", fmt.Errorf("secret %q: a variable of kind %q is not looked up: %w", ref, kind, ci.ErrInvalid)
 }
-
-// VaultPrefix begins a reference to HashiCorp Vault.
-const VaultPrefix = "vault:"
