@@ -103,8 +103,14 @@ func TestServeKeepsBlobsInS3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := count(t, bucket, "builds/"); n != 1 {
-		t.Errorf("the bucket has %d blobs of builds, want 1", n)
+	artifacts, logs := 0, 0
+	err = bucket.List(t.Context(), "builds/", func(b ci.Blob) error {
+		artifacts += strings.Count(b.Key, "/artifacts/")
+		logs += strings.Count(b.Key, "/logs/")
+		return nil
+	})
+	if err != nil || artifacts != 1 || logs < 3 {
+		t.Errorf("the bucket has %d artifacts and %d logs, %v; want 1 and those of all commands", artifacts, logs, err)
 	}
 	shown, _, _ := s.run("config", "--data", data, "--blobs", address)
 	if !strings.Contains(shown, "blobs: "+address) && !strings.Contains(shown, "blobs: '"+address) || strings.Contains(shown+s.said(), "hush") {
@@ -124,5 +130,41 @@ func TestServeKeepsBlobsInS3(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(data, "sluice.db")); err != nil {
 		t.Error(err)
+	}
+}
+
+// copyKeys gives a data folder the keys of another.
+func copyKeys(t *testing.T, from, to string) {
+	t.Helper()
+	for _, name := range []string{"admin-token", "master.key"} {
+		text, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestServersShareBlobs builds on one server and reads all of it on another, with
+// a data folder of its own.
+func TestServersShareBlobs(t *testing.T) {
+	t.Parallel()
+	shared, db := t.TempDir(), "sqlite:"+filepath.Join(t.TempDir(), "shared.db")
+	s := serverIn(t, t.TempDir(), "--blobs", shared, "--database", db)
+	s.project("app", "['echo output of $CODEBUILD_BUILD_NUMBER', 'mkdir dist', 'echo x >dist/number']", "artifacts: {files: ['dist/*']}")
+	s.must("build", "start", "app", "--follow")
+	s.stop()
+	data := t.TempDir()
+	copyKeys(t, s.data, data)
+	other := serverIn(t, data, "--blobs", shared, "--database", db)
+	readAll(t, other)
+	if got := other.must("logs", "app/1", "--grep", "output"); !strings.Contains(got, "output of 1") {
+		t.Errorf("a search on the other server: %q", got)
+	}
+	out, code := offline(t, "fsck", "--data", data, "--blobs", shared, "--database", db)
+	if code != 0 || !strings.Contains(out, "1 builds, 1 artifacts") || strings.Contains(out, " 0 logs") {
+		t.Errorf("fsck: exit %d\n%s", code, out)
 	}
 }

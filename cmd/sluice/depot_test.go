@@ -98,13 +98,7 @@ func TestBackupOfABusyServer(t *testing.T) {
 	if out, code := offline(t, "fsck", "--data", again); code != 0 {
 		t.Errorf("fsck of what was restored: exit %d\n%s", code, out)
 	}
-	token, err := os.ReadFile(filepath.Join(data, "admin-token"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(again, "admin-token"), token, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	copyKeys(t, data, again)
 	s2 := serverIn(t, again)
 	readAll(t, s2)
 	s2.stop()

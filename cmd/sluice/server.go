@@ -71,11 +71,15 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.db, err = store.OpenDB(ctx, cfg.database, store.Options{Log: log, Observe: observe}); err != nil {
 		return s, err
 	}
-	if s.logs, err = logs.Open(s.path("logs"), logs.Options{Patience: 10 * time.Second, Written: func(n int) { s.gauges.written.Add(int64(n)) }}); err != nil {
-		return s, err
-	}
 	var caches ci.Blobs
 	if s.blobs, caches, err = openBlobs(ctx, cfg); err != nil {
+		return s, err
+	}
+	ofLogs := logs.Options{Patience: 10 * time.Second, Written: func(n int) { s.gauges.written.Add(int64(n)) }}
+	if cfg.sharesBlobs() {
+		ofLogs.Blobs = s.blobs
+	}
+	if s.logs, err = logs.Open(s.path("logs"), ofLogs); err != nil {
 		return s, err
 	}
 	uploads := cfg.uploads

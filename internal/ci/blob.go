@@ -12,6 +12,12 @@ const BlobsOfBuilds = "builds/"
 // Blobs is what the keys of all blobs of a build begin with, but for a slash.
 func (id BuildID) Blobs() string { return BlobsOfBuilds + string(id) }
 
+// LogBlob is the key of a step's log, where it is kept in the blobs.
+func (s StepID) LogBlob() string {
+	job := s.Job()
+	return BlobsOfBuilds + BlobName(string(job)+"/logs"+strings.TrimPrefix(string(s), string(job)))
+}
+
 // BlobName makes a key, or a part of one, of a slash path that somebody gave: what
 // keys cannot hold is written as %XX. Different paths give different keys.
 func BlobName(path string) string {

@@ -137,9 +137,12 @@ func (b *packer) run(ctx context.Context) error {
 	b.Builds = len(ids)
 	for _, id := range ids {
 		b.ids[string(id)] = true
-		if err := b.blobs(ctx, id); err != nil {
+		if err := b.blobs(ctx, id.Blobs()+"/", func(string) bool { return true }); err != nil {
 			return err
 		}
+	}
+	if err := b.blobs(ctx, "", ofNoBuild); err != nil {
+		return err
 	}
 	if err := b.files(ctx); err != nil {
 		return err
@@ -193,11 +196,19 @@ func (b *packer) add(name string, size int64, r io.Reader) error {
 	return nil
 }
 
-// blobs copies those of a build.
-func (b *packer) blobs(ctx context.Context, id ci.BuildID) error {
+// ofNoBuild says whether a blob belongs to no build and is no cache, such as a work
+// tree that somebody sent.
+func ofNoBuild(key string) bool {
+	return !strings.HasPrefix(key, ci.BlobsOfBuilds) && !strings.HasPrefix(key, "cache/")
+}
+
+// blobs copies those whose keys begin with prefix and are wanted.
+func (b *packer) blobs(ctx context.Context, prefix string, wanted func(key string) bool) error {
 	var keys []string
-	err := b.p.Blobs.List(ctx, id.Blobs()+"/", func(b ci.Blob) error {
-		keys = append(keys, b.Key)
+	err := b.p.Blobs.List(ctx, prefix, func(b ci.Blob) error {
+		if wanted(b.Key) {
+			keys = append(keys, b.Key)
+		}
 		return nil
 	})
 	for _, key := range keys {
@@ -208,8 +219,9 @@ func (b *packer) blobs(ctx context.Context, id ci.BuildID) error {
 		var blob ci.Blob
 		r, blob, err = b.p.Blobs.Open(ctx, key, 0)
 		if errors.Is(err, ci.ErrNotFound) {
-			b.Notes = append(b.Notes, fmt.Sprintf("build %s was deleted meanwhile; some of its artifacts are not in the backup", id))
-			return nil
+			b.Notes = append(b.Notes, fmt.Sprintf("blob %s was deleted meanwhile and is not in the backup", key))
+			err = nil
+			continue
 		}
 		if err == nil {
 			err = b.add(blobEntries+key, blob.Size, r)

@@ -63,8 +63,9 @@ type checker struct {
 	Report
 	p        Place
 	snapshot *store.Snapshot
-	logs     *logs.Store // nil = there is none here
-	wanted   map[string]bool
+	logs     *logs.Store           // nil = there is none here
+	listed   map[string]bool       // keys of blobs that there are
+	wanted   map[string]bool       // and that builds speak of
 	builds   map[ci.BuildID]string // names
 	open     map[ci.BuildID]bool   // builds that are not done: what they have may yet be spoken of
 }
@@ -75,13 +76,16 @@ type checker struct {
 // between is looked at again before it is called wrong. With repair, orphans are
 // removed; what is missing or damaged cannot be brought back but from a backup.
 func Check(ctx context.Context, p Place, repair bool) (*Report, error) {
-	c := &checker{p: p, wanted: map[string]bool{}, builds: map[ci.BuildID]string{}, open: map[ci.BuildID]bool{}}
+	c := &checker{p: p, listed: map[string]bool{}, wanted: map[string]bool{}, builds: map[ci.BuildID]string{}, open: map[ci.BuildID]bool{}}
 	c.Problems = []Problem{}
 	// What lies there is listed before the records are read: what comes later is
 	// not missed, and what goes meanwhile is looked for again.
 	keys, err := blobKeys(ctx, p.Blobs)
 	if err != nil {
 		return nil, err
+	}
+	for _, key := range keys {
+		c.listed[key] = true
 	}
 	folders := c.folders()
 	if c.snapshot, err = store.OpenSnapshot(ctx, p.Database); err != nil {
@@ -184,6 +188,12 @@ func (c *checker) build(ctx context.Context, b *ci.Build) error {
 			}
 		}
 		for _, s := range j.Steps {
+			if key := s.ID.LogBlob(); s.Kind != ci.KindPhase && c.listed[key] {
+				c.wanted[key] = true
+				if err := c.shipped(ctx, b, s.ID, key); err != nil {
+					return err
+				}
+			}
 			if s.Kind != ci.KindPhase && s.Status.Done() && c.logs != nil {
 				if err := c.log(ctx, b, s.ID); err != nil {
 					return err
@@ -191,6 +201,21 @@ func (c *checker) build(ctx context.Context, b *ci.Build) error {
 			}
 		}
 	}
+	return nil
+}
+
+// shipped reads a log that is in the blobs, for all servers.
+func (c *checker) shipped(ctx context.Context, b *ci.Build, step ci.StepID, key string) error {
+	_, _, err := c.blob(ctx, key)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ci.ErrUnavailable):
+		return err
+	case err != nil:
+		c.wrong(Problem{Kind: Log, Build: b.ID, Key: key}, "the log of step %s in the blobs: %s", step.Path(), ci.Message(err))
+	}
+	c.Logs++
 	return nil
 }
 

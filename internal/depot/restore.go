@@ -78,17 +78,19 @@ func restore(ctx context.Context, r io.Reader, to Target) (u *unpacker, err erro
 	}
 	data := filepath.Clean(to.Data)
 	staged := data + ".restoring"
-	u = &unpacker{ctx: ctx, dir: staged}
+	work := &unpacker{ctx: ctx, dir: staged}
+	u = work
 	if err := os.RemoveAll(u.dir); err != nil { // of one that was killed
 		return nil, err
 	}
 	if err := os.MkdirAll(u.dir, 0o700); err != nil {
 		return nil, err
 	}
-	moved := false
 	defer func() {
-		if err != nil && moved {
-			err = errors.Join(err, to.Blobs.Delete(context.WithoutCancel(ctx), ci.BlobsOfBuilds)) // there were none
+		for _, key := range work.moved {
+			if err != nil {
+				err = errors.Join(err, to.Blobs.Delete(context.WithoutCancel(ctx), key))
+			}
 		}
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(staged))
@@ -104,7 +106,6 @@ func restore(ctx context.Context, r io.Reader, to Target) (u *unpacker, err erro
 		}
 	}
 	if to.Blobs != nil {
-		moved = true
 		if err := u.move(to.Blobs); err != nil {
 			return nil, err
 		}
@@ -174,6 +175,7 @@ type unpacker struct {
 	root  *os.Root
 	blobs *blob.Dir
 	seen  map[string]Entry
+	moved []string // keys of blobs that were put elsewhere
 }
 
 func bad(format string, args ...any) error {
@@ -252,8 +254,8 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) (ended bool, err error) {
 	case name == tablesEntry:
 		err = u.write(name, in)
 	case isBlob:
-		if err := blob.CheckKey(key); err != nil || !strings.HasPrefix(key, ci.BlobsOfBuilds) {
-			return false, bad("%.200q is no name of a blob of a build", name)
+		if err := blob.CheckKey(key); err != nil || !strings.HasPrefix(key, ci.BlobsOfBuilds) && !ofNoBuild(key) {
+			return false, bad("%.200q is no name of a blob that a backup holds", name)
 		}
 		if u.dry {
 			_, err = io.Copy(io.Discard, in)
@@ -361,6 +363,7 @@ func (u *unpacker) move(to ci.Blobs) error {
 			return err
 		}
 		defer r.Close()
+		u.moved = append(u.moved, b.Key)
 		put, err := to.Put(u.ctx, b.Key, r)
 		if err == nil && put.SHA256 != b.SHA256 {
 			err = fmt.Errorf("blob %s came out otherwise than it was", b.Key)

@@ -30,13 +30,19 @@ const sealedDir = ".sealed"
 
 // mark notes that a log is to be packed. Killed before, it is not, which only
 // costs space.
-func (s *Store) mark(name ci.StepID) error {
-	dir := filepath.Join(s.dir, sealedDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func (s *Store) mark(name ci.StepID) error { return s.markIn(sealedDir, name) }
+
+// markIn makes a file that names a log in a folder of such files.
+func (s *Store) markIn(dir string, name ci.StepID) error {
+	if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o700); err != nil {
 		return err
 	}
+	return os.WriteFile(s.markOf(dir, name), []byte(name), 0o600)
+}
+
+func (s *Store) markOf(dir string, name ci.StepID) string {
 	sum := sha256.Sum256([]byte(name))
-	return os.WriteFile(filepath.Join(dir, hex.EncodeToString(sum[:16])), []byte(name), 0o600)
+	return filepath.Join(s.dir, dir, hex.EncodeToString(sum[:16]))
 }
 
 // Packed says what Pack did.

@@ -105,7 +105,7 @@ type Times struct {
 // Times opens the times of a step's log. They are those of the appends, to about
 // a tenth of a second. Close it.
 func (s *Store) Times(name ci.StepID) (*Times, error) {
-	base, err := s.base(name)
+	base, err := s.readable(context.Background(), name)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (s *Store) PlaceLast(ctx context.Context, name ci.StepID, n int64) (at Plac
 
 // place finds a record, and the first line that begins with what came behind it.
 func (s *Store) place(ctx context.Context, name ci.StepID, find func(idx source, size int64) record) (at Place, err error) {
-	base, err := s.base(name)
+	base, err := s.readable(ctx, name)
 	if err != nil {
 		return Place{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -43,7 +44,14 @@ func (s *Store) seal(ctx context.Context, name ci.StepID) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(w.seal(), w.release())
+	if err := errors.Join(w.seal(), w.release()); err != nil || s.opt.Blobs == nil {
+		return err
+	}
+	// Who is told that the step has ended may look for its log on another machine.
+	in, stop := context.WithTimeout(ctx, shipTime)
+	defer stop()
+	_ = s.ship(in, name) // its mark is there: Ship tries again, and says what is wrong
+	return nil
 }
 
 func (w *Writer) seal() error {
@@ -58,6 +66,11 @@ func (w *Writer) seal() error {
 	rec.Time, rec.Log, rec.Lines, rec.Sealed = w.s.opt.Now(), w.size, w.lines+more, true
 	if w.s.opt.Sync {
 		if err := w.log.Sync(); err != nil {
+			return err
+		}
+	}
+	if w.s.opt.Blobs != nil && w.size > 0 {
+		if err := w.s.markIn(unshippedDir, w.name); err != nil {
 			return err
 		}
 	}
@@ -82,7 +95,7 @@ func (w *Writer) seal() error {
 func (s *Store) Remove(id ci.BuildID) error {
 	dir, err := s.base(ci.StepID(id))
 	if err == nil {
-		err = os.RemoveAll(dir)
+		err = errors.Join(os.RemoveAll(dir), os.RemoveAll(filepath.Join(s.dir, fetchedDir, filepath.Base(dir))))
 	}
 	if err != nil {
 		return fmt.Errorf("remove the logs of build %s: %w", id, err)

@@ -24,7 +24,10 @@ type Options struct {
 	// one that was killed a moment ago may have it still. 0 = not at all.
 	Patience time.Duration
 	Written  func(n int) // is told of each piece of output that was written; nil = nobody is
-	Sync     bool        // Seal waits until the log is on the disk, for those who must not lose it with the power
+	// Blobs get the logs that are sealed, for servers on other machines to read. nil =
+	// they stay here.
+	Blobs ci.Blobs
+	Sync  bool // Seal waits until the log is on the disk, for those who must not lose it with the power
 }
 
 // Store keeps the logs of steps below one directory. It is safe from several
@@ -159,7 +162,7 @@ func (s *Store) matcherFor(secrets []string) *matcher {
 
 // Stat tells the state of a log; ErrNotFound when the step has none.
 func (s *Store) Stat(name ci.StepID) (Info, error) {
-	base, err := s.base(name)
+	base, err := s.readable(context.Background(), name)
 	if err != nil {
 		return Info{}, err
 	}
@@ -202,7 +205,7 @@ func (s *Store) stat(base string) (Info, error) {
 // LineStart gives the byte at which a line of the log begins, counted from 0;
 // ErrNotFound when the log has fewer lines so far.
 func (s *Store) LineStart(ctx context.Context, name ci.StepID, line int64) (int64, error) {
-	base, err := s.base(name)
+	base, err := s.readable(ctx, name)
 	if err != nil {
 		return 0, err
 	}

@@ -49,7 +49,7 @@ func (s *Store) reader(ctx context.Context, name ci.StepID, from int64, still bo
 	if from < 0 {
 		return nil, fmt.Errorf("read the log of step %q from byte %d: bytes count from 0: %w", name, from, ci.ErrInvalid)
 	}
-	base, err := s.base(name)
+	base, err := s.readable(ctx, name)
 	if err != nil {
 		return nil, err
 	}
