@@ -28,10 +28,17 @@ func (c *Client) StartBuild(ctx context.Context, project string, s StartBuild) (
 	return c.start(ctx, at("projects", project, "builds"), s.Key, s)
 }
 
-// RetryBuild builds the commit of a build again, with its parameters. key is as
-// in StartBuild.
-func (c *Client) RetryBuild(ctx context.Context, project string, number int64, key string) (b Build, made bool, err error) {
-	return c.start(ctx, buildAt(project, number)+"/retry", key, nil)
+// RetryOptions say what of a build is done again. The zero value: all of it.
+type RetryOptions struct {
+	Key    string `json:"-"`                // as in StartBuild
+	Failed bool   `json:"failed,omitempty"` // the jobs that did not succeed
+	From   string `json:"from,omitempty"`   // this job and those that need it, and what did not succeed
+}
+
+// RetryBuild builds the commit of a build again, with its parameters, in a new
+// build. Jobs that are not to be done again are taken over, with what they left.
+func (c *Client) RetryBuild(ctx context.Context, project string, number int64, r RetryOptions) (b Build, made bool, err error) {
+	return c.start(ctx, buildAt(project, number)+"/retry", r.Key, r)
 }
 
 func (c *Client) start(ctx context.Context, path, key string, body any) (b Build, made bool, err error) {

@@ -73,7 +73,7 @@ func TestPaths(t *testing.T) {
 			_, err := cl.OpenArtifact(t.Context(), "p", 3, "build#2/a b/c.txt")
 			return err
 		}, "GET /api/v1/projects/p/builds/3/artifacts/build%232/a%20b/c.txt Bearer slu_x "},
-		{func() error { _, _, err := cl.RetryBuild(t.Context(), "p", 3, "k"); return err }, "POST /api/v1/projects/p/builds/3/retry Bearer slu_x k"},
+		{func() error { _, _, err := cl.RetryBuild(t.Context(), "p", 3, RetryOptions{Key: "k"}); return err }, "POST /api/v1/projects/p/builds/3/retry Bearer slu_x k"},
 		{func() error {
 			_, err := cl.Builds(t.Context(), BuildFilter{Project: "p", Status: []string{Failed, Errored}, Paging: Paging{Limit: 3}})
 			return err

@@ -27,6 +27,7 @@ type Build struct {
 	Runtime   Runtime    `json:"runtime,omitzero"`
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   string     `json:"retryOf,omitempty"`   // ID of the build that this one does again
+	Redo      []string   `json:"redo,omitempty"`      // jobs of that build to do again; the others were taken over
 	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
 	Retry     int64      `json:"retry,omitempty"`     // number of the build that tried it again by itself
 	After     *BuildRef  `json:"after,omitempty"`     // the build of another project that brought it about
@@ -67,6 +68,7 @@ func Done(status string) bool {
 type Job struct {
 	ID           string     `json:"id"`
 	Name         string     `json:"name"`
+	From         string     `json:"from,omitempty"` // ID of the job of an earlier build that this was taken over from, instead of run
 	Needs        []string   `json:"needs,omitempty"`
 	AllowFailure bool       `json:"allowFailure,omitempty"`
 	Status       string     `json:"status"`

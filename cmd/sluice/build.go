@@ -265,13 +265,15 @@ func newBuildStop() *cobra.Command {
 
 func newBuildRetry() *cobra.Command {
 	var follow, asJSON bool
-	var key string
-	cmd := oneBuild("retry", "Build the same commit with the same parameters again", "  sluice build retry app/12 --follow",
+	var again client.RetryOptions
+	cmd := oneBuild("retry", "Build the same commit with the same parameters again", "  sluice build retry app/12 --follow\n  sluice build retry app/12 --failed\n  sluice build retry app/12 --from integration",
 		func(ctx context.Context, c *client.Client, cmd *cobra.Command, project string, number int64) error {
-			b, _, err := c.RetryBuild(ctx, project, number, key)
+			b, _, err := c.RetryBuild(ctx, project, number, again)
 			return began(ctx, c, cmd, b, err, follow, asJSON)
 		})
-	cmd.Flags().StringVar(&key, "key", "", "a second retry with the same key finds the first one's build")
+	cmd.Flags().BoolVar(&again.Failed, "failed", false, "only the jobs that did not succeed, and those that need them; the others are taken over, with their artifacts and reports")
+	cmd.Flags().StringVar(&again.From, "from", "", "only this `JOB` and those that need it, and what did not succeed")
+	cmd.Flags().StringVar(&again.Key, "key", "", "a second retry with the same key finds the first one's build")
 	followFlags(cmd, &follow, &asJSON)
 	return cmd
 }

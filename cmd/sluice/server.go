@@ -87,7 +87,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	s.fetcher = source.New(source.Options{Cache: s.path("git"), Uploads: &uploads})
 	s.engine = engine.New(engine.Config{
 		Store: observed{s.db, s.gauges}, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
-		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Guard: true, Delay: 20 * time.Millisecond,
+		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Adopt: s.adopt, Guard: true, Delay: 20 * time.Millisecond,
 	})
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
 	if s.safe, err = secret.OpenSafe(ctx, s.db, cfg.masterKey.keys()); err != nil {

@@ -27,7 +27,7 @@ func TestBudgetRefusesBuilds(t *testing.T) {
 	}
 	for _, try := range []func() error{
 		func() error { _, _, err := w.admin.StartBuild(ctx, "web", client.StartBuild{}); return err },
-		func() error { _, _, err := w.admin.RetryBuild(ctx, "web", 1, ""); return err },
+		func() error { _, _, err := w.admin.RetryBuild(ctx, "web", 1, client.RetryOptions{}); return err },
 	} {
 		wantError(t, try(), 403, client.OverBudget, `budget of project "web"`)
 	}

@@ -58,6 +58,12 @@ type StartBuild struct {
 	Limits    ci.Limits     `json:"limits,omitzero" doc:"the same"`
 }
 
+// Retry is the body of a request to build again.
+type Retry struct {
+	Failed bool   `json:"failed,omitempty" doc:"only the jobs that did not succeed; the others are taken over"`
+	From   string `json:"from,omitempty" maxLength:"200" doc:"only this job and those that need it, and what did not succeed"`
+}
+
 // Keyed is a request that may be made twice.
 type Keyed struct {
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"the same key gives the build that it first started"`
@@ -137,8 +143,13 @@ func (a *API) builds() {
 		func(ctx context.Context, in *struct {
 			InBuild
 			Keyed
+			Body *Retry
 		}) (*buildAnswer, error) {
-			return started(desk.RetryBuild(ctx, in.Project, in.Number, strings.ToValidUTF8(in.Key, "?")))
+			var r Retry
+			if in.Body != nil {
+				r = *in.Body
+			}
+			return started(desk.RetryBuild(ctx, in.Project, in.Number, strings.ToValidUTF8(in.Key, "?"), app.Retry{Failed: r.Failed, From: r.From}))
 		})
 	register(a, huma.Operation{OperationID: "deleteBuild", Method: http.MethodDelete, Path: build, Summary: "Delete a build that is done", DefaultStatus: http.StatusNoContent},
 		func(ctx context.Context, in *InBuild) (*struct{}, error) {

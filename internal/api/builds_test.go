@@ -145,7 +145,7 @@ func TestStopRetryDelete(t *testing.T) {
 	w.start("web", client.StartBuild{Variables: []client.Variable{{Name: "WORD", Value: "x"}}})
 	<-w.script.Reached("gate")
 	wantError(t, w.admin.DeleteBuild(ctx, "web", 1), 409, "conflict", "stop it first")
-	_, _, err := w.admin.RetryBuild(ctx, "web", 1, "")
+	_, _, err := w.admin.RetryBuild(ctx, "web", 1, client.RetryOptions{})
 	wantError(t, err, 409, "conflict", "wait for its end")
 	if _, err := w.admin.StopBuild(ctx, "web", 1); err != nil {
 		t.Fatal(err)
@@ -157,11 +157,11 @@ func TestStopRetryDelete(t *testing.T) {
 		t.Errorf("stopped again: got %s, %v; want it as it is", b.Status, err)
 	}
 	w.script.Release("gate")
-	again, made, err := w.admin.RetryBuild(ctx, "web", 1, "key")
+	again, made, err := w.admin.RetryBuild(ctx, "web", 1, client.RetryOptions{Key: "key"})
 	if err != nil || !made || again.Number != 2 || again.RetryOf == "" {
 		t.Fatalf("got %+v, made %v, %v; want build 2 for the first", again, made, err)
 	}
-	same, made, err := w.admin.RetryBuild(ctx, "web", 1, "key")
+	same, made, err := w.admin.RetryBuild(ctx, "web", 1, client.RetryOptions{Key: "key"})
 	if err != nil || made || same.Number != 2 {
 		t.Errorf("same key: got %d, made %v, %v; want 2, not made", same.Number, made, err)
 	}

@@ -154,7 +154,7 @@ func TestUntrustedBuildGetsNoSecrets(t *testing.T) {
 	if b.ID != string(id) || !b.Untrusted || b.Status != client.Failed || !strings.Contains(b.Jobs[0].Reason, "such builds get no secrets") {
 		t.Errorf("got %s: %s", b.Status, b.Jobs[0].Reason)
 	}
-	again, _, err := w.admin.RetryBuild(t.Context(), "app", 1, "")
+	again, _, err := w.admin.RetryBuild(t.Context(), "app", 1, client.RetryOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

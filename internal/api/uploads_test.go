@@ -75,7 +75,7 @@ func TestUploadIsBuilt(t *testing.T) {
 	if got := w.readLog("app", b.Number, client.LogOptions{}); got != "the upload\n" {
 		t.Errorf("got %q", got)
 	}
-	again, _, err := w.admin.RetryBuild(t.Context(), "app", b.Number, "")
+	again, _, err := w.admin.RetryBuild(t.Context(), "app", b.Number, client.RetryOptions{})
 	if err != nil || w.done("app", again.Number).Status != client.Succeeded {
 		t.Errorf("retry: %v", err)
 	}

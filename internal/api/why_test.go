@@ -15,7 +15,7 @@ func TestWhy(t *testing.T) {
 	w.done("web", 1)
 	w.start("web", client.StartBuild{Inline: "version: 0.2\nphases: 7\n"})
 	w.done("web", 2)
-	if _, _, err := w.admin.RetryBuild(t.Context(), "web", 1, ""); err != nil {
+	if _, _, err := w.admin.RetryBuild(t.Context(), "web", 1, client.RetryOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	w.done("web", 3)

@@ -316,37 +316,6 @@ func (a *App) StopBuild(ctx context.Context, project string, number int64) (Buil
 	return BuildInfo{Build: b}, nil
 }
 
-// RetryBuild starts a new build of the commit that an earlier one built, with its
-// parameters. One that still runs is ci.ErrConflict. key is as in Start.
-func (a *App) RetryBuild(ctx context.Context, project string, number int64, key string) (b BuildInfo, made bool, err error) {
-	id, u, err := a.find(ctx, retryBuild, project, number)
-	if err != nil {
-		return BuildInfo{}, false, err
-	}
-	in := &Invalid{}
-	if in.text("key", key, maxTagValue); in.err() != nil {
-		return BuildInfo{}, false, in
-	}
-	old, err := a.cfg.Engine.Build(ctx, id)
-	if err != nil {
-		return BuildInfo{}, false, err
-	}
-	if !old.Status.Done() {
-		return BuildInfo{}, false, fmt.Errorf("build %s/%d is %s: wait for its end, or stop it, before it is done again: %w", project, number, old.Status, ci.ErrConflict)
-	}
-	ctx = a.noting(ctx, u, retryBuild, project, fmt.Sprintf(", of %d", number))
-	r := again(old)
-	r.Key, r.Initiator = keyOf("retry "+string(old.ID), key), u.Name
-	rec, made, err := a.cfg.Engine.Enqueue(ctx, r)
-	if err != nil {
-		return BuildInfo{}, false, err
-	}
-	if made {
-		err = a.changed(ctx, u, retryBuild, project, rec.ID, fmt.Sprintf("build %d, of %d", rec.Number, number))
-	}
-	return BuildInfo{Build: rec, Waits: a.cfg.Engine.Waits(rec.ID)}, made, err
-}
-
 // pinned is the source of a build at the commit that it was resolved to.
 func pinned(b ci.Build) ci.Source {
 	s := b.Source

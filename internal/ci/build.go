@@ -28,6 +28,7 @@ type Build struct {
 	Runtime   Runtime    `json:"runtime,omitzero"` // what jobs that do not say otherwise run in
 	Batch     bool       `json:"batch,omitempty"`
 	RetryOf   BuildID    `json:"retryOf,omitempty"`   // the build that this one does again
+	Redo      []string   `json:"redo,omitempty"`      // jobs of RetryOf to do again, with those that need them; the others are taken over
 	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
 	After     *BuildRef  `json:"after,omitempty"`     // the build of another project that brought it about
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder; "" = as the runner has it
@@ -51,6 +52,7 @@ func (b *Build) Job(id JobID) *JobRun {
 type JobRun struct {
 	ID           JobID      `json:"id"`
 	Name         string     `json:"name"`
+	From         JobID      `json:"from,omitempty"` // the job of an earlier build that this was taken over from, instead of run
 	Needs        []string   `json:"needs,omitempty"`
 	AllowFailure bool       `json:"allowFailure,omitempty"`
 	Status       Status     `json:"status"`

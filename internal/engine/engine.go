@@ -47,6 +47,10 @@ type Config struct {
 	// Guard refuses definitions that give a job privileges which its build was not
 	// started with: on a server who writes a definition is not who grants those.
 	Guard bool
+	// Adopt copies what job from left to job to, which takes it over, and says in
+	// the artifacts where it is now. It may be called again for the same. nil =
+	// artifacts are shared.
+	Adopt func(ctx context.Context, from, to ci.JobID, artifacts []ci.Artifact) error
 	// Retain keeps builds in memory when they are done. It is for a process that
 	// does one: what it knows of it must not depend on files that may be removed.
 	Retain bool

@@ -26,6 +26,7 @@ type Request struct {
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
 	Limits    ci.Limits
 	RetryOf   ci.BuildID   // the build that this one does again
+	Redo      []string     // jobs of RetryOf to do again, with those that need them; the others are taken over
 	Attempt   int          // how often it was tried before, by itself
 	After     *ci.BuildRef // the build that brought it about
 	Packaging string       // of artifacts: zip or folder; "" = as the runner has it
@@ -54,7 +55,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
 		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
-		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
+		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Redo: r.Redo, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
 	}, r.Key)
 	if err != nil {
 		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)
@@ -109,6 +110,10 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 	if err == nil {
 		err = e.guard(&rec, plan)
 	}
+	var taken map[string]ci.JobRun
+	if err == nil {
+		taken, err = e.takeOver(looking, &rec, plan, e.cfg.Now())
+	}
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,6 +135,10 @@ func (e *Engine) compile(ctx context.Context, b *build) error {
 	rec.Status, rec.Plan, rec.Jobs = ci.Running, plan, nil
 	events := []ci.Event{ci.NewEvent(ci.EventBuildStarted, rec).Because(e.whyCompiled(&b.rec, &rec, nil))}
 	for _, j := range plan.Jobs {
+		if run, ok := taken[j.Name]; ok {
+			events = append(events, ci.NewEvent(ci.EventJobQueued, run))
+			continue
+		}
 		events = append(events, ci.NewEvent(ci.EventJobQueued, ci.JobRun{
 			ID: rec.ID.Job(j.Name, 1), Name: j.Name, Needs: j.Needs, AllowFailure: j.AllowFailure,
 			Status: ci.Queued, Queued: now,
