@@ -48,7 +48,7 @@ var commands = []struct {
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
-	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget},
+	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget}, {"top", newTop},
 	{"notify", newNotify},
 	{"fsck", newFsck}, {"backup", newBackup}, {"restore", newRestore}, {"migrate", newMigrate},
 	{"version", newVersion}, {"man", newMan},

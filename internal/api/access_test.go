@@ -41,6 +41,7 @@ type access struct {
 
 // table has a row for each operation. One without a row fails the test.
 var table = map[string]access{
+	"getLoad":            {least: ci.RoleNone, ok: 200, where: "list"},
 	"listBudgets":        {least: ci.RoleNone, ok: 200, where: "list"},
 	"getBudget":          {least: ci.RoleViewer, ok: 200},
 	"setBudget":          {least: ci.RoleAdmin, ok: 200, body: `{"minutes":1000000,"warn":[50]}`},

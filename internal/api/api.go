@@ -77,6 +77,7 @@ func New(c Config) *API {
 	a.pages()
 	a.why()
 	a.budgets()
+	a.load()
 	a.targets()
 	a.finishDocument()
 	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plainText(w, "ok\n") })

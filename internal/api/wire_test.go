@@ -23,7 +23,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 		{app.BuildInfo{}, client.Build{}}, {ci.Project{}, client.Project{}}, {ci.Event{}, client.Event{}},
 		{app.JobSteps{}, client.JobSteps{}}, {app.LinePage{}, client.LinePage{}}, {app.JobArtifact{}, client.JobArtifact{}}, {app.JobReport{}, client.JobReport{}},
 		{api.StartBuild{}, client.StartBuild{}}, {ci.User{}, client.User{}}, {app.Me{}, client.Me{}}, {ci.Token{}, client.Token{}},
-		{ci.UsageRow{}, client.UsageRow{}}, {ci.BudgetStatus{}, client.BudgetStatus{}}, {app.Because{}, client.Because{}},
+		{ci.UsageRow{}, client.UsageRow{}}, {ci.BudgetStatus{}, client.BudgetStatus{}}, {ci.Load{}, client.Load{}}, {app.Because{}, client.Because{}},
 		{api.Retry{}, client.RetryOptions{}}, {app.Upload{}, client.Upload{}},
 		{api.NewToken{}, client.NewToken{}}, {app.IssuedToken{}, client.IssuedToken{}}, {api.Fault{}, client.Error{}}, {ci.AuditEntry{}, client.AuditEntry{}}, {api.List[ci.Project]{}, client.Page[client.Project]{}},
 		{api.NewLogin{}, client.NewLogin{}}, {api.LoginMethods{}, client.LoginMethods{}}, {api.NewHandover{}, client.NewHandover{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},

@@ -72,9 +72,10 @@ func (e *Engine) offer(b *build) {
 		if b.rec.Limits.Jobs > 0 && len(b.offered) >= b.rec.Limits.Jobs {
 			return
 		}
+		runtime := merge(planned(&b.rec, j.Name).Runtime, b.rec.Runtime)
 		en := &entry{
 			b: b, job: j.ID, limit: b.rec.Limits.Builds, since: e.cfg.Now(),
-			need: e.cfg.Demand(merge(planned(&b.rec, j.Name).Runtime, b.rec.Runtime)), title: title(&b.rec),
+			need: e.cfg.Demand(runtime), title: title(&b.rec), number: b.rec.Number, executor: runtime.Executor,
 		}
 		b.offered[j.ID] = en
 		e.queue.offer(b.rec.Project, en, again)

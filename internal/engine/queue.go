@@ -62,17 +62,19 @@ type line struct {
 
 // entry is a job that is ready, or that was handed out.
 type entry struct {
-	b      *build
-	job    ci.JobID
-	line   *line
-	limit  int // of the project's builds at once; 0 = none
-	need   Demand
-	since  time.Time
-	seq    int64
-	title  string      // "project #12", for people
-	passed int         // how often a younger job went first because this did not fit
-	gone   atomic.Bool // it cannot run any more
-	waits  []ci.Wait   // what it waited for, in order; the last one has no length before it is taken
+	b        *build
+	job      ci.JobID
+	line     *line
+	limit    int // of the project's builds at once; 0 = none
+	need     Demand
+	since    time.Time
+	seq      int64
+	title    string      // "project #12", for people
+	number   int64       // of the build
+	executor string      // that is asked for
+	passed   int         // how often a younger job went first because this did not fit
+	gone     atomic.Bool // it cannot run any more
+	waits    []ci.Wait   // what it waited for, in order; the last one has no length before it is taken
 }
 
 // patience is how often a job that does not fit is passed by. After that nothing

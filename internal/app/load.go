@@ -1,0 +1,69 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/sluice-ci/sluice/internal/ci"
+)
+
+// mostShown is how many jobs of a kind a load lists.
+const mostShown = 500
+
+// Load says what this server has running and waiting. Of projects that the user
+// may not see it tells only how much there is.
+func (a *App) Load(ctx context.Context) (ci.Load, error) {
+	u, err := asking(ctx)
+	if err != nil {
+		return ci.Load{}, err
+	}
+	l := a.cfg.Engine.Load()
+	all := seesAll(u)
+	visible := map[string]bool{}
+	if !all {
+		names, err := a.names(ctx, viewBuild)
+		if err != nil {
+			return ci.Load{}, err
+		}
+		for _, n := range names {
+			visible[n] = true
+		}
+	}
+	by := map[string]*ci.LoadProject{}
+	// shown are those that the user may see; the others are counted.
+	shown := func(jobs []ci.LoadJob, count func(*ci.LoadProject, ci.LoadJob)) []ci.LoadJob {
+		kept := []ci.LoadJob{}
+		for _, j := range jobs {
+			if !all && !visible[j.Project] {
+				count(&l.Others, j)
+				continue
+			}
+			if by[j.Project] == nil {
+				by[j.Project] = &ci.LoadProject{Project: j.Project}
+			}
+			count(by[j.Project], j)
+			if !all {
+				j.Detail = "" // it names builds of other projects
+			}
+			if len(kept) < mostShown {
+				kept = append(kept, j)
+			}
+		}
+		return kept
+	}
+	l.Running = shown(l.Running, func(p *ci.LoadProject, j ci.LoadJob) {
+		p.Running++
+		p.Takes.CPUs += j.Takes.CPUs
+		p.Takes.Memory += j.Takes.Memory
+	})
+	l.Waiting = shown(l.Waiting, func(p *ci.LoadProject, _ ci.LoadJob) { p.Waiting++ })
+	l.Projects = make([]ci.LoadProject, 0, len(by))
+	for _, p := range by {
+		l.Projects = append(l.Projects, *p)
+	}
+	slices.SortFunc(l.Projects, func(x, y ci.LoadProject) int {
+		return cmp.Or(cmp.Compare(y.Running, x.Running), cmp.Compare(y.Waiting, x.Waiting), cmp.Compare(x.Project, y.Project))
+	})
+	return l, nil
+}
