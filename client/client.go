@@ -79,6 +79,8 @@ type Error struct {
 	Help     string  `json:"help"`   // what to do next
 	Fields   []Field `json:"errors"` // what is wrong with the request
 	Incident string  `json:"incident"`
+
+	after time.Duration // when to try again; 0 = it was not said
 }
 
 // Field is one thing wrong with a request.
@@ -143,8 +145,34 @@ func buildAt(project string, number int64) string {
 	return at("projects", project, "builds", strconv.FormatInt(number, 10))
 }
 
-// send sends a request. An answer that says no comes as *Error.
+// Limits of patience with a server that says that there were too many requests.
+const (
+	mostWaits = 10
+	mostWait  = time.Minute
+)
+
+// send sends a request. An answer that says no comes as *Error. Where the server
+// says that there were too many, it is sent again when the server says so; but not
+// a login, which somebody waits for.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	for waits := 0; ; waits++ {
+		resp, err := c.sendOnce(ctx, r)
+		var e *Error
+		if !errors.As(err, &e) || e.Status != http.StatusTooManyRequests || waits == mostWaits || e.after > mostWait || r.stream != nil || strings.HasPrefix(r.path, "/login") || strings.HasSuffix(r.path, "/password") {
+			return resp, err
+		}
+		// A little more, so that all who wait do not come at once.
+		t := time.NewTimer(e.after + rand.N(e.after/4+time.Millisecond))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *Client) sendOnce(ctx context.Context, r request) (*http.Response, error) {
 	var body io.Reader
 	if r.body != nil {
 		text, err := json.Marshal(r.body)
@@ -198,6 +226,9 @@ func readError(resp *http.Response) error {
 			Detail: fmt.Sprintf("%s: the answer is not one of a Sluice server; look at the address", resp.Status)}
 	}
 	e.Status = resp.StatusCode
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.after = time.Duration(seconds) * time.Second
+	}
 	return e
 }
 

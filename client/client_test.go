@@ -205,3 +205,34 @@ func FuzzReadEvent(f *testing.F) {
 		}
 	})
 }
+
+// TestTooMany: what the server refuses for being too much comes again when it said,
+// and is not lost; what somebody waits for is told at once.
+func TestTooMany(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.URL.Path == "/api/v1/tokens" && string(body) != `{"note":"n"}` {
+			t.Errorf("got body %q, %v", body, err)
+		}
+		if asked.Add(1) <= 2 || r.URL.Path == "/api/v1/login" {
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"code":"too_many","detail":"too many"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id":"x"}`)
+	})
+	if k, err := c.CreateToken(t.Context(), NewToken{Note: "n"}); err != nil || k.ID != "x" || asked.Load() != 3 {
+		t.Errorf("got %+v, %v after %d requests", k, err, asked.Load())
+	}
+	before := asked.Load()
+	var e *Error
+	if _, err := c.Login(t.Context(), NewLogin{}); !errors.As(err, &e) || e.Status != http.StatusTooManyRequests || asked.Load() != before+1 {
+		t.Errorf("got %v after %d requests", err, asked.Load()-before)
+	}
+	asked.Store(-1000)
+	if _, err := c.Me(t.Context()); !errors.As(err, &e) || e.Status != http.StatusTooManyRequests {
+		t.Errorf("got %v; want it given up after a while", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -67,6 +68,9 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "upload-max", env: "SLUICE_UPLOAD_MAX", value: "1G", usage: "size of a work tree that 'sluice run --remote' sends, compressed; unpacked it may have 8 times that; 0 = no limit"},
 		{name: "upload-quota", env: "SLUICE_UPLOAD_QUOTA", value: "10G", usage: "size of all such work trees of a project that builds still need; 0 = no limit"},
 		{name: "any-runtime", env: "SLUICE_ANY_RUNTIME", value: "false", usage: "take a runtime version that is not there for a warning"},
+		{name: "rate", env: "SLUICE_RATE", value: "5000", usage: "requests in a second that each token may make, twice that at once; 0 = any number"},
+		{name: "streams", env: "SLUICE_STREAMS", value: "1000", usage: "streams and downloads that each user may have open; 0 = any number"},
+		{name: "proxies", env: "SLUICE_PROXIES", usage: "networks such as 10.0.0.0/8, of proxies whose X-Forwarded-For is believed"},
 		{name: "session", env: "SLUICE_SESSION", value: "7d", usage: "how long somebody who logs in stays so, at most"},
 		{name: "oidc-issuer", env: "SLUICE_OIDC_ISSUER", usage: "URL of an OpenID provider at which people log in"},
 		{name: "oidc-client", env: "SLUICE_OIDC_CLIENT", usage: "ID that the provider gave this server; the address to give the provider is URL/login/callback"},
@@ -99,6 +103,9 @@ type serverConfig struct {
 	packLogs          time.Duration
 	anyRuntime        bool
 	session           time.Duration
+	rate              float64
+	streams           int
+	proxies           []netip.Prefix
 	oidc              oidcConfig
 	auditKeep         time.Duration // 0 = for ever
 	prices            *price.Table
@@ -332,6 +339,25 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "any-runtime":
 			if c.anyRuntime, err = strconv.ParseBool(v); err != nil {
 				bad(t, "%q: want true or false", v)
+			}
+		case "rate":
+			if c.rate, err = strconv.ParseFloat(v, 64); err != nil || c.rate < 0 || c.rate > 1e9 {
+				bad(t, "%q: want a number of requests in a second, or 0 for any number", v)
+			}
+		case "streams":
+			if c.streams, err = strconv.Atoi(v); err != nil || c.streams < 0 {
+				bad(t, "%q: want a number, 0 or more", v)
+			}
+		case "proxies":
+			for _, text := range commaList(v) {
+				network, err := netip.ParsePrefix(text)
+				if ip, single := netip.ParseAddr(text); err != nil && single == nil {
+					network, err = ip.Prefix(ip.BitLen())
+				}
+				if err != nil {
+					bad(t, "%q: want networks such as 10.0.0.0/8, or addresses", text)
+				}
+				c.proxies = append(c.proxies, network)
 			}
 		case "session":
 			if c.session, err = days(v); err != nil || c.session < time.Minute || c.session > maxSession {

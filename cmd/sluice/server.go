@@ -116,7 +116,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso})
 	s.api = api.New(api.Config{
 		App:      s.desk,
-		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url },
+		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,
 	})
 	s.gauges.read(s)
 	return s, nil

@@ -37,6 +37,7 @@ type access struct {
 	spoil bool // it changes what others would need
 	path  string
 	query string
+	owned int // what a token of the project gets, where that is not what its user gets; 0 = it is
 }
 
 // table has a row for each operation. One without a row fails the test.
@@ -80,7 +81,7 @@ var table = map[string]access{
 	"deleteUser":    {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"getMe":         {least: ci.RoleNone, ok: 200, where: "list"},
 	"listTokens":    {least: ci.RoleNone, ok: 200, where: "list"},
-	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`},
+	"createToken":   {least: ci.RoleNone, ok: 201, where: "list", body: `{"scopes":["role:viewer","project:other"]}`, owned: 403},
 	"whyBuild":      {least: ci.RoleViewer, ok: 200},
 	"getUsage":      {least: ci.RoleNone, ok: 200, where: "list"},
 	"rebuildUsage":  {least: ci.RoleAdmin, ok: 200, where: "server"},
@@ -146,7 +147,7 @@ type caller struct {
 	name  string
 	token string
 	role  ci.Role // in the project that is asked about
-	what  string  // "nobody", "scoped" = the token is for another project, "stranger" = has a role elsewhere only
+	what  string  // "nobody", "scoped" = the token is for another project, "stranger" = has a role elsewhere only, "owned" = the token is for this project
 }
 
 func (c caller) want(row access) int {
@@ -155,13 +156,15 @@ func (c caller) want(row access) int {
 		return row.ok
 	case c.what == "nobody":
 		return http.StatusUnauthorized
+	case c.what == "owned" && row.owned != 0:
+		return row.owned
 	case row.where == "list":
 		return row.ok
 	case row.where == "server" && (c.what != "" || !c.role.AtLeast(row.least)):
 		return http.StatusForbidden
 	case row.where == "server":
 		return row.ok
-	case row.where == "token" && !c.role.AtLeast(row.least):
+	case row.where == "token" && (c.what == "owned" || !c.role.AtLeast(row.least)):
 		return http.StatusNotFound
 	case c.what == "scoped" || c.what == "stranger":
 		return http.StatusNotFound
@@ -201,6 +204,11 @@ func TestAccess(t *testing.T) {
 			caller{name: string(r), token: w.user(ci.User{Name: string(r), Role: r}), role: r},
 			caller{name: string(r) + ", foreign token", token: w.user(ci.User{Name: string(r), Role: r}, "project:other"), role: r, what: "scoped"})
 	}
+	// Tokens of the project that is asked about: all of it, and nothing beside it.
+	var owned []caller
+	for _, r := range ci.Roles() {
+		owned = append(owned, caller{name: string(r) + ", token of the project", role: r, what: "owned"})
+	}
 	seen := map[string]bool{}
 	n := 0
 	operations(w.api.OpenAPI(), func(method, path string, op *huma.Operation) {
@@ -210,11 +218,14 @@ func TestAccess(t *testing.T) {
 			return
 		}
 		seen[op.OperationID] = true
-		for _, c := range callers {
+		for _, c := range slices.Concat(callers, owned) {
 			project := "shared"
 			if n++; row.spoil {
 				project = fmt.Sprintf("spoilt-%d", n)
 				built(project)
+			}
+			if c.what == "owned" {
+				c.token = w.user(ci.User{Name: string(c.role), Role: c.role}, "project:"+project)
 			}
 			someone, id := fmt.Sprintf("someone-%d", n), ""
 			if strings.Contains(path, "{name}") || strings.Contains(path, "{id}") {

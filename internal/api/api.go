@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -30,6 +31,12 @@ type Config struct {
 	Patience  time.Duration // for a client to take what it is sent, or to send its body; 0 = 2 minutes
 	Log       *slog.Logger  // nil = nowhere
 	URL       func() string // at which others reach this server; nil = not known
+	// Rate is how many requests each token may make in a second, twice that at
+	// once; 0 = any number.
+	Rate    float64
+	Streams int            // that a user may have open at once; 0 = any number
+	Recheck time.Duration  // how often it is looked whether who has a stream open still may; 0 = 5 s
+	Proxies []netip.Prefix // whose X-Forwarded-For is believed
 }
 
 // API serves Prefix, /healthz and /readyz. It is an http.Handler.
@@ -40,6 +47,9 @@ type API struct {
 
 	stop    chan struct{} // closed when streams must end
 	stopped sync.Once
+
+	known, anonymous *buckets
+	open             counts
 
 	streaming atomic.Int64
 }
@@ -52,13 +62,19 @@ func New(c Config) *API {
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
 	}
+	if c.Recheck == 0 {
+		c.Recheck = 5 * time.Second
+	}
 	if c.URL == nil {
 		c.URL = func() string { return "" }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: c, mux: http.NewServeMux(), stop: make(chan struct{})}
+	a := &API{cfg: c, mux: http.NewServeMux(), stop: make(chan struct{}),
+		known: newBuckets(c.Rate, c.Rate*burstSeconds), anonymous: newBuckets(c.Rate/anonymousPart, max(c.Rate/anonymousPart, 1)*anonymousBurst),
+		open: counts{all: map[string]int{}},
+	}
 	a.huma = humago.NewWithPrefix(routes{a.mux}, Prefix, a.document())
 	a.projects()
 	a.builds()

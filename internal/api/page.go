@@ -42,7 +42,7 @@ func (a *API) pages() {
 			return
 		}
 		if err == nil {
-			err = a.cfg.App.UsePasswordLink(r.Context(), origin(r), code, password)
+			err = a.cfg.App.UsePasswordLink(r.Context(), originOf(r.Context()), code, password)
 		}
 		var invalid *app.Invalid
 		switch {

@@ -122,6 +122,12 @@ func statusOf(err error) int {
 // problem translates an error. What is none of the five kinds goes to the log,
 // and only its number to the client.
 func (a *API) problem(ctx context.Context, err error) *Fault {
+	var tooMany *ci.TooMany
+	if errors.As(err, &tooMany) {
+		p := newProblem(http.StatusTooManyRequests, tooMany.Error())
+		p.after = tooMany.After
+		return p
+	}
 	var p *Fault
 	if errors.As(err, &p) {
 		return p
@@ -130,7 +136,6 @@ func (a *API) problem(ctx context.Context, err error) *Fault {
 	var invalid *app.Invalid
 	var changed *app.Changed
 	var full *ci.NoRoom
-	var tooMany *ci.TooMany
 	var large interface{ TooLarge() bool }
 	var over *ci.OverBudget
 	switch {

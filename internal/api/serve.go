@@ -61,15 +61,12 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, newProblem(http.StatusNotFound, "there is no such place: the path has empty, '.' or '..' parts, or a slash at its end"))
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, Prefix+"/") && !open(r) {
-		u, err := a.user(r)
-		if err != nil {
-			a.fail(w, r, err)
-			return
-		}
-		r = r.WithContext(ci.WithUser(r.Context(), u))
+	r = r.WithContext(context.WithValue(r.Context(), originKey{}, a.origin(r)))
+	r, err := a.enter(r)
+	if err != nil {
+		a.fail(w, r, err)
+		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), originKey{}, origin(r)))
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
 		a.lost(w, r, handler)
@@ -85,27 +82,60 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r) // and not the handler: it also sets the values of the path
 }
 
+// enter finds out who asks, where that is needed, and whether it is not too much.
+func (a *API) enter(r *http.Request) (*http.Request, error) {
+	address := originOf(r.Context()).Address
+	switch {
+	case strings.HasPrefix(r.URL.Path, Prefix+"/") && !open(r):
+		u, err := a.user(r)
+		if statusOfFault(err) == http.StatusUnauthorized {
+			return r, errors.Join(tooMany("requests without a token that is good", a.anonymous.take(address)), err)
+		}
+		if err != nil {
+			return r, err
+		}
+		r = r.WithContext(ci.WithUser(r.Context(), u))
+		who := u.Name
+		if u.Token != nil {
+			who = u.Token.ID
+		}
+		return r, tooMany("requests with this token", a.known.take(who))
+	case open(r) && r.Method == http.MethodPost, strings.HasPrefix(r.URL.Path, PasswordPath), strings.HasPrefix(r.URL.Path, "/login/"):
+		return r, tooMany("logins from your address", a.anonymous.take(address))
+	}
+	return r, nil
+}
+
 // user finds out who asks.
 func (a *API) user(r *http.Request) (ci.User, error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token == "" || !strings.EqualFold(scheme, "Bearer") {
+	token := bearer(r)
+	if token == "" {
 		return ci.User{}, newProblem(http.StatusUnauthorized, "the request has no token")
 	}
-	u, err := a.cfg.Identify(r.Context(), strings.TrimSpace(token))
+	u, err := a.cfg.Identify(r.Context(), token)
 	if errors.Is(err, ci.ErrDenied) {
 		return ci.User{}, newProblem(http.StatusUnauthorized, ci.Message(err))
 	}
-	u.From = origin(r)
+	u.From = originOf(r.Context())
 	return u, err
 }
 
-// origin says where a request came from.
-func origin(r *http.Request) ci.Origin {
-	o := ci.Origin{Address: "unix socket", Request: requestID(r.Context())}
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		o.Address = host
+// bearer is the token of a request; "" = it has none.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
 	}
-	return o
+	return strings.TrimSpace(token)
+}
+
+// statusOfFault is the status of a fault that is made already; 0 for any other error.
+func statusOfFault(err error) int {
+	var f *Fault
+	if errors.As(err, &f) {
+		return f.Status
+	}
+	return 0
 }
 
 // lost answers where there is nothing: the mux knows whether it is the place

@@ -97,7 +97,7 @@ func (a *API) callback(w http.ResponseWriter, r *http.Request) {
 		page(w, http.StatusForbidden, "Not logged in", fmt.Sprintf("<p>The identity provider said: %s %s</p>", html.EscapeString(no), html.EscapeString(q.Get("error_description"))))
 		return
 	}
-	done, err := a.cfg.App.FinishSSO(r.Context(), origin(r), state, q.Get("code"))
+	done, err := a.cfg.App.FinishSSO(r.Context(), originOf(r.Context()), state, q.Get("code"))
 	switch {
 	case err != nil:
 		a.failPage(w, r, err)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/sluice-ci/sluice/internal/ci"
 )
 
 // streamed is an answer that is written bit by bit.
@@ -19,6 +22,12 @@ type streamed struct{ Body func(huma.Context) }
 func (a *API) stream(contentType string, write func(ctx context.Context, w *streamWriter) error) *streamed {
 	return &streamed{func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
+		u, _ := ci.UserFrom(r.Context())
+		if !a.open.enter(u.Name, a.cfg.Streams) {
+			a.fail(w, r, &ci.TooMany{What: "streams and downloads at once", After: a.cfg.Recheck})
+			return
+		}
+		defer a.open.leave(u.Name)
 		h := w.Header()
 		h.Set("Content-Type", contentType)
 		h.Set("Cache-Control", "no-store")
@@ -36,10 +45,20 @@ func (a *API) stream(contentType string, write func(ctx context.Context, w *stre
 		watched := make(chan struct{})
 		go func() { // ends with the stream, which waits for it
 			defer close(watched)
-			select {
-			case <-a.stop:
-				cancel(errStopping)
-			case <-undo:
+			again := time.NewTicker(a.cfg.Recheck)
+			defer again.Stop()
+			for {
+				select {
+				case <-again.C:
+					if a.mayStill(r) {
+						continue
+					}
+					cancel(errLost)
+				case <-a.stop:
+					cancel(errStopping)
+				case <-undo:
+				}
+				return
 			}
 		}()
 		err := write(ctx, &streamWriter{w, http.NewResponseController(w).Flush})
@@ -55,7 +74,22 @@ func (a *API) stream(contentType string, write func(ctx context.Context, w *stre
 	}}
 }
 
-var errStopping = errors.New("the server stops")
+// mayStill says whether who has a stream open would still be let in: the token is
+// good, the user enabled, the project there to be seen. A store that does not
+// answer ends nothing.
+func (a *API) mayStill(r *http.Request) bool {
+	ctx := r.Context()
+	u, err := a.user(r)
+	if project := r.PathValue("project"); err == nil && project != "" {
+		_, err = a.cfg.App.Project(ci.WithUser(ctx, u), project)
+	}
+	return err == nil || ctx.Err() != nil || statusOfFault(err) != http.StatusUnauthorized && !errors.Is(err, ci.ErrDenied) && !errors.Is(err, ci.ErrNotFound)
+}
+
+var (
+	errStopping = errors.New("the server stops")
+	errLost     = errors.New("the user may not look at it any more")
+)
 
 // streamWriter writes, and sends what was written when it must be seen at once.
 type streamWriter struct {
