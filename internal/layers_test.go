@@ -34,6 +34,7 @@ var layers = map[string][]string{
 	"internal/logs":               {"internal/ci", "internal/filelock"},
 	"internal/secret":             {"internal/ci"},
 	"internal/notify":             {"internal/ci"},
+	"internal/trace":              {"internal/ci"},
 	"internal/source":             {"internal/ci", "internal/fileset"},
 	"internal/report":             {"internal/ci"},
 	"internal/runtimes":           {"internal/ci"},
@@ -71,7 +72,7 @@ var layers = map[string][]string{
 var only = map[string][]string{
 	"os/exec":      {"internal/agent", "internal/executor/local", "internal/executor/docker", "internal/source", "internal/image", "internal/executor/executortest", "internal/oidc/oidctest", "cmd/sluice"},
 	"database/sql": {"internal/store"},
-	"net/http":     {"internal/secret", "internal/notify", "internal/oidc", "internal/oidc/oidctest", "internal/api", "client", "cmd/sluice"},
+	"net/http":     {"internal/secret", "internal/notify", "internal/trace", "internal/oidc", "internal/oidc/oidctest", "internal/api", "client", "cmd/sluice"},
 }
 
 type listed struct {

@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/price"
 	"github.com/sluice-ci/sluice/internal/secret"
 	"github.com/sluice-ci/sluice/internal/source"
+	"github.com/sluice-ci/sluice/internal/trace"
 )
 
 // setting is one thing that `sluice serve` can be told: as a flag, as a variable
@@ -84,6 +85,8 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "oidc-role", env: "SLUICE_OIDC_ROLE", usage: "role of users who are made so: viewer, builder, maintainer or admin; empty = none"},
 		{name: "audit-keep", env: "SLUICE_AUDIT_KEEP", value: "365d", usage: "how long entries of the audit are kept, such as 90d; 0 = for ever"},
 		{name: "metrics", env: "SLUICE_METRICS", usage: "address for metrics that need no token, HOST:PORT; at /metrics of listen they always are, for those with a token of a viewer"},
+		{name: "otlp", env: "SLUICE_OTLP", usage: "address of a collector of OpenTelemetry that traces of builds go to, such as http://127.0.0.1:4318"},
+		{name: "otlp-headers", env: "SLUICE_OTLP_HEADERS", usage: "file with headers for the collector, one a line, such as 'Authorization: Bearer TOKEN'"},
 		{name: "notify-for", env: "SLUICE_NOTIFY_FOR", value: "6h", usage: "for how long a notification that does not arrive is tried again"},
 		{name: "notify-allow", env: "SLUICE_NOTIFY_ALLOW", usage: "addresses that notifications may go to although they are not public: networks such as 10.0.0.0/8, with commas, or all"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
@@ -111,6 +114,7 @@ type serverConfig struct {
 	prices            *price.Table
 	jsonLog           bool
 	metrics           string
+	otlp, otlpHeaders string
 	notifyFor         time.Duration
 	notifyAllow       string
 }
@@ -374,6 +378,13 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			if _, _, err := net.SplitHostPort(v); v != "" && err != nil {
 				bad(t, "%q: want HOST:PORT, such as 127.0.0.1:7701", v)
 			}
+		case "otlp":
+			c.otlp = v
+			if _, err := trace.New(trace.Config{URL: v}); v != "" && err != nil {
+				bad(t, "%s", ci.Message(err))
+			}
+		case "otlp-headers":
+			c.otlpHeaders = v
 		case "notify-for":
 			if c.notifyFor, err = time.ParseDuration(v); err != nil || c.notifyFor <= 0 {
 				bad(t, "%q: want a time such as 6h or 30m", v)

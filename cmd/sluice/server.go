@@ -151,10 +151,10 @@ func demand(r ci.Runtime) engine.Demand {
 
 // variables are those of this service beside CodeBuild's.
 func (s *server) variables(a ci.Assignment) []ci.Variable {
-	return []ci.Variable{{
+	return append(s.traceParent(a), ci.Variable{
 		Name:  "CODEBUILD_BUILD_URL",
 		Value: fmt.Sprintf("%s/projects/%s/builds/%d", s.cfg.url, a.Build.Project, a.Build.Number),
-	}}
+	})
 }
 
 // recover takes up what an earlier process left, and removes what belongs to no
@@ -200,7 +200,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	var work sync.WaitGroup
 	parts := []func(context.Context) error{
 		s.engine.Run, s.runner.Run, s.keepAhead, s.followUp, s.trim, s.packLogs, serve,
-		s.notifier.Run, s.serveMetrics,
+		s.notifier.Run, s.serveMetrics, s.trace,
 	}
 	errs := make([]error, len(parts))
 	for i, part := range parts {
