@@ -218,3 +218,61 @@ func TestOneSends(t *testing.T) {
 	b.run(c)
 	next(t, got)
 }
+
+// What is told of budgets: to a target of the project of its own, of the server's
+// only to those of the server.
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	url, _ := receiver(t, nil)
+	events := []ci.EventType{ci.EventBudgetWarning, ci.EventBudgetStopped}
+	if _, err := b.db.PutProject(t.Context(), ci.Project{Name: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	server := b.target(ci.Target{Name: "server", Kind: ci.TargetWebhook, URL: url, Events: events}, "")
+	own := b.target(ci.Target{Name: "own", Project: "app", Kind: ci.TargetWebhook, URL: url, Events: events}, "")
+	for _, budget := range []ci.Budget{{Project: "app", Minutes: 2, Warn: []int{50}}, {Minutes: 4}} {
+		if _, err := b.db.PutBudget(t.Context(), budget); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rec, _, err := b.db.Create(t.Context(), ci.Build{ID: "m", Project: "app", Number: 7}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Status = ci.Running
+	events7 := []ci.Event{ci.NewEvent(ci.EventBuildStarted, rec)}
+	for n := range 4 {
+		j := ci.JobRun{ID: rec.ID.Job(fmt.Sprint("j", n), 1), Status: ci.Queued}
+		done := j
+		done.Status, done.Ended = ci.Errored, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+		done.Started = done.Ended.Add(-time.Minute)
+		events7 = append(events7, ci.NewEvent(ci.EventJobQueued, j), ci.NewEvent(ci.EventJobFinished, done))
+	}
+	if err := b.db.Append(t.Context(), events7...); err != nil {
+		t.Fatal(err)
+	}
+	b.run(b.config())
+	for _, c := range []struct {
+		target ci.Target
+		want   string
+	}{
+		{own, `the budget of project "app" for 2026-11: 50% reached (1 minutes)|app 7
+the budget of project "app" for 2026-11: 100% reached (2 minutes); new builds are refused until the month ends|app 7
+`},
+		{server, `the budget of project "app" for 2026-11: 50% reached (1 minutes)|app 7
+the budget of project "app" for 2026-11: 100% reached (2 minutes); new builds are refused until the month ends|app 7
+the budget of the server for 2026-11: 100% reached (4 minutes); new builds are refused until the month ends| 0
+`},
+	} {
+		n := strings.Count(c.want, "\n")
+		list := b.until(c.target, c.target.Name, all(n, ci.DeliveryDelivered))
+		got := ""
+		for _, d := range list { // the newest first
+			got = fmt.Sprintf("%s|%s %d\n", headline(d.Notice), d.Notice.Project, d.Notice.Number) + got
+		}
+		if got != c.want {
+			t.Errorf("%s: got\n%swant\n%s", c.target.Name, got, c.want)
+		}
+	}
+}

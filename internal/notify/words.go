@@ -13,6 +13,9 @@ func headline(n ci.Notice) string {
 	if n.Test {
 		return "a test of Sluice's notifications"
 	}
+	if isBudget(n.Event) {
+		return oneLine(n.Reason)
+	}
 	text := fmt.Sprintf("%s #%d", n.Project, n.Number)
 	switch {
 	case n.Step != "":
@@ -67,7 +70,9 @@ func details(n ci.Notice) []detail {
 			all = append(all, detail{name, value})
 		}
 	}
-	add("Reason", n.Reason)
+	if !isBudget(n.Event) { // whose headline it is
+		add("Reason", n.Reason)
+	}
 	commit := n.Commit
 	if len(commit) > 8 {
 		commit = commit[:8]
