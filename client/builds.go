@@ -137,6 +137,8 @@ type JobArtifact struct {
 	Artifact
 	Open    string  `json:"open"`              // its name for OpenArtifact
 	Entries []Entry `json:"entries,omitempty"` // of a folder: "/" and their paths are to be put behind Open
+	// Expired is when it was removed, since the project keeps it no longer.
+	Expired time.Time `json:"expired,omitzero"`
 }
 
 // Entry is a file of an artifact that is a folder.

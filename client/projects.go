@@ -22,6 +22,7 @@ type Project struct {
 	Artifacts   string            `json:"artifacts,omitempty"` // "" = zip, or folder
 	After       []string          `json:"after,omitempty"`     // projects: when a build of one succeeds, this one is built
 	Tags        map[string]string `json:"tags,omitempty"`
+	Retention   Retention         `json:"retention,omitzero"`
 	Private     bool              `json:"private,omitempty"`
 	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: server, aws, vault; for administrators to say
 	Created     time.Time         `json:"created"`                 // the server's to say

@@ -65,6 +65,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "memory", env: "SLUICE_MEMORY", value: totalMemory(), hint: "the machine's", usage: "memory that jobs with a compute size share, such as 8G; 0 = no limit"},
 		{name: "ahead", env: "SLUICE_AHEAD", value: "2", usage: "local sandboxes that are made ahead, of each kind that is in use; 0 = none"},
 		{name: "prices", env: "SLUICE_PRICES", usage: "YAML file with what a minute costs, by compute size, executor and environment type; without it, nothing"},
+		{name: "retention", env: "SLUICE_RETENTION", usage: "how long builds are kept where their project does not say, such as days=365,artifact-days=30,log-builds=100"},
 		{name: "pack-logs", env: "SLUICE_PACK_LOGS", value: "10m", usage: "compress logs this long after their step ended"},
 		{name: "upload-max", env: "SLUICE_UPLOAD_MAX", value: "1G", usage: "size of a work tree that 'sluice run --remote' sends, compressed; unpacked it may have 8 times that; 0 = no limit"},
 		{name: "upload-quota", env: "SLUICE_UPLOAD_QUOTA", value: "10G", usage: "size of all such work trees of a project that builds still need; 0 = no limit"},
@@ -104,6 +105,7 @@ type serverConfig struct {
 	uploads           source.Uploads // their limits
 	capacity          engine.Demand
 	packLogs          time.Duration
+	retention         ci.Retention
 	anyRuntime        bool
 	session           time.Duration
 	rate              float64
@@ -323,6 +325,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		case "prices":
 			if c.prices, err = readPrices(v); err != nil {
 				bad(t, "%w", err)
+			}
+		case "retention":
+			if c.retention, err = ci.ParseRetention(v); err != nil {
+				bad(t, "%s", ci.Message(err))
 			}
 		case "pack-logs":
 			if c.packLogs, err = time.ParseDuration(v); err != nil || c.packLogs < 0 {

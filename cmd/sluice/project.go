@@ -25,7 +25,7 @@ holds the token.`,
 		Example: `  sluice project create app --source https://git.example.com/app.git
   sluice project list`,
 	}
-	cmd.AddCommand(newProjectCreate(), newProjectList(), newProjectShow(), newProjectDelete())
+	cmd.AddCommand(newProjectCreate(), newProjectList(), newProjectShow(), newProjectRetention(), newProjectDelete())
 	return cmd
 }
 

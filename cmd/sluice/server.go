@@ -113,7 +113,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso})
+		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,
@@ -129,9 +129,16 @@ func (s *server) output(id ci.JobID) string {
 	return filepath.Join(s.path("builds"), string(id.Build()), id.Name())
 }
 
-// discard removes what a deleted build has outside of the database.
-func (s *server) discard(ctx context.Context, id ci.BuildID) error {
-	return errors.Join(s.blobs.Delete(ctx, id.Blobs()), s.logs.Remove(id), os.RemoveAll(filepath.Join(s.path("builds"), string(id))))
+// discard removes what a deleted build, or a part of one, has outside of the database.
+func (s *server) discard(ctx context.Context, id ci.BuildID, part string) error {
+	output := filepath.Join(s.path("builds"), string(id))
+	switch part {
+	case ci.PartLogs:
+		return s.logs.Remove(id)
+	case ci.PartArtifacts:
+		return errors.Join(s.blobs.Delete(ctx, id.Blobs()), os.RemoveAll(output))
+	}
+	return errors.Join(s.blobs.Delete(ctx, id.Blobs()), s.logs.Remove(id), os.RemoveAll(output))
 }
 
 // demand is what a job takes of the machine: what its compute size says, or what

@@ -10,13 +10,16 @@ import (
 const trimEvery = time.Hour
 
 // trim removes what is kept for a while until ctx ends: old entries of the
-// audit, sessions and links that have expired, uploads that no build needs.
+// audit, sessions and links that have expired, builds beyond their retention, uploads that no build needs.
 func (s *server) trim(ctx context.Context) error {
 	t := time.NewTicker(trimEvery)
 	defer t.Stop()
 	for {
 		if err := errors.Join(s.db.TrimLogins(ctx), s.forgetLink()); err != nil && ctx.Err() == nil {
 			s.log.Warn("logins that have ended stay for now", "err", err)
+		}
+		if err := s.desk.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("builds that are no longer kept stay for now", "err", err)
 		}
 		if err := s.desk.TidyUploads(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("uploads that no build needs stay for now", "err", err)

@@ -81,6 +81,7 @@ func New(c Config) *API {
 	a.uploads()
 	a.logs()
 	a.lines()
+	a.retention()
 	a.results()
 	a.users()
 	a.tokens()

@@ -135,7 +135,12 @@ func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Conf
 			return time.Now()
 		},
 		Secrets: safe, Further: map[string]ci.SecretSource{ci.SourceServer: secret.Given{"/server/own": "the server's"}},
-		Discard: func(_ context.Context, id ci.BuildID) error {
+		Discard: func(_ context.Context, id ci.BuildID, part string) error {
+			if part != ci.PartArtifacts {
+				if err := w.logs.Remove(id); err != nil || part == ci.PartLogs {
+					return err
+				}
+			}
 			return os.RemoveAll(filepath.Join(w.dir, "out", string(id)))
 		},
 	}

@@ -22,8 +22,10 @@ type Config struct {
 	Tokens Tokens
 	Blobs  ci.Blobs              // of artifacts that have a key; nil = none have
 	Output func(ci.JobID) string // the directory that the runner was given for the job
-	// Discard removes what of a deleted build lies outside the store: logs, artifacts.
-	Discard func(context.Context, ci.BuildID) error
+	// Discard removes what of a deleted build, or of a part of one (ci.PartLogs, …),
+	// lies outside the store. It may be asked again for what is gone.
+	Discard   func(ctx context.Context, id ci.BuildID, part string) error
+	Retention ci.Retention // of projects that say nothing
 	// Secrets seals what the server keeps; nil = it keeps none.
 	Secrets Secrets
 	// Further are the sources of secrets beside its own, by the names of ci.SecretSources.
@@ -74,7 +76,7 @@ func New(c Config) *App {
 		c.SessionLife = 7 * 24 * time.Hour
 	}
 	if c.Discard == nil {
-		c.Discard = func(context.Context, ci.BuildID) error { return nil }
+		c.Discard = func(context.Context, ci.BuildID, string) error { return nil }
 	}
 	return &App{cfg: c}
 }
@@ -99,6 +101,7 @@ const (
 	stopBuild     verb = "build.stop"
 	retryBuild    verb = "build.retry"
 	deleteBuild   verb = "build.delete"
+	sweepBuilds   verb = "build.expire" // what retention no longer keeps
 	viewUser      verb = "user.view"
 	createUser    verb = "user.create"
 	updateUser    verb = "user.update"

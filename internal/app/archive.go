@@ -85,6 +85,9 @@ func (a *App) Archive(ctx context.Context, project string, number int64, format 
 		return nil, err
 	}
 	packed, err := archiver(format)
+	if err == nil {
+		err = a.removed(ctx, b.ID, ci.PartArtifacts, project, number)
+	}
 	if err != nil {
 		return nil, err
 	}

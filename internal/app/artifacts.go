@@ -25,6 +25,8 @@ type JobArtifact struct {
 	ci.Artifact
 	Open    string  `json:"open"`
 	Entries []Entry `json:"entries,omitempty"` // of a folder; not all when there are very many
+	// Expired is when it was removed, since the project keeps it no longer.
+	Expired time.Time `json:"expired,omitzero"`
 }
 
 // Entry is a file of an artifact that is a folder.
@@ -43,10 +45,15 @@ func (a *App) Artifacts(ctx context.Context, project string, number int64) ([]Jo
 	if err != nil {
 		return nil, err
 	}
+	parts, err := a.cfg.Store.Expired(ctx, b.ID)
+	if err != nil {
+		return nil, err
+	}
+	expired := parts[ci.PartArtifacts]
 	list := []JobArtifact{}
 	for _, j := range b.Jobs {
 		for _, art := range j.Artifacts {
-			item := JobArtifact{Job: jobName(j.ID), Artifact: art, Open: openPath(j.ID, art)}
+			item := JobArtifact{Expired: expired, Job: jobName(j.ID), Artifact: art, Open: openPath(j.ID, art)}
 			if art.Format == "folder" {
 				if item.Entries, err = a.entries(ctx, j.ID, art); err != nil {
 					return nil, err
@@ -126,6 +133,9 @@ func (a *App) OpenArtifact(ctx context.Context, project string, number int64, na
 	missing := fmt.Errorf("artifact %.200q of build %s/%d: %w: list the artifacts of the build for their paths", name, project, number, ci.ErrNotFound)
 	if !filepath.IsLocal(name) || path.Clean(name) != name || strings.ContainsAny(name, "\x00\\") {
 		return nil, missing
+	}
+	if err := a.removed(ctx, b.ID, ci.PartArtifacts, project, number); err != nil {
+		return nil, err
 	}
 	for _, j := range b.Jobs {
 		i := slices.IndexFunc(j.Artifacts, func(art ci.Artifact) bool {

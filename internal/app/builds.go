@@ -340,7 +340,7 @@ func (a *App) DeleteBuild(ctx context.Context, project string, number int64) err
 		return err
 	}
 	return errors.Join(a.changed(ctx, u, deleteBuild, project, id, fmt.Sprintf("build %d", number)),
-		a.cfg.Discard(context.WithoutCancel(ctx), id))
+		a.discard(ctx, id, ci.PartBuild))
 }
 
 // stopAll stops what of a project is not done, and waits for it to be.

@@ -82,6 +82,9 @@ func checkProject(p ci.Project) error {
 	default:
 		in.add("artifacts", "%q is not a way to keep artifacts: want zip or folder", p.Artifacts)
 	}
+	if err := p.Retention.Check(); err != nil {
+		in.add("retention", "%s", ci.Message(err))
+	}
 	in.tags(p.Tags)
 	in.secretSources(p.Secrets)
 	in.after(p)

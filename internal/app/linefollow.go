@@ -26,6 +26,9 @@ func (a *App) FollowLines(ctx context.Context, project string, number int64, q L
 	if q.To > 0 || !q.Until.IsZero() || q.Count || q.Limit > 0 {
 		return nil, &Invalid{Query: true, Fields: []Field{{"follow", "has no end of its own: leave to, until, count and limit out, or read pages"}}}
 	}
+	if err := a.removed(ctx, b.ID, ci.PartLogs, project, number); err != nil {
+		return nil, err
+	}
 	steps, err := q.chosen(&b, project)
 	if err != nil {
 		return nil, err

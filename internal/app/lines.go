@@ -242,6 +242,9 @@ func (a *App) Lines(ctx context.Context, project string, number int64, q LineQue
 	if err := q.check(); err != nil {
 		return LinePage{}, err
 	}
+	if err := a.removed(ctx, b.ID, ci.PartLogs, project, number); err != nil {
+		return LinePage{}, err
+	}
 	steps, err := q.chosen(&b, project)
 	if err != nil {
 		return LinePage{}, err

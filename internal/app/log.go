@@ -29,6 +29,9 @@ func (a *App) Log(ctx context.Context, project string, number int64, q LogQuery)
 	if err != nil {
 		return nil, err
 	}
+	if err := a.removed(ctx, id, ci.PartLogs, project, number); err != nil {
+		return nil, err
+	}
 	if q.From < 0 {
 		return nil, &Invalid{Query: true, Fields: []Field{{"from", "bytes count from 0"}}}
 	}
@@ -417,6 +420,9 @@ func (l *StepLog) Write(ctx context.Context, from int64, w io.Writer, flush func
 func (a *App) StepLog(ctx context.Context, project string, number int64, path string) (*StepLog, error) {
 	build, s, err := a.step(ctx, project, number, path)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.removed(ctx, build, ci.PartLogs, project, number); err != nil {
 		return nil, err
 	}
 	l := &StepLog{Sealed: s.Status.Done(), app: a, build: build, step: s}

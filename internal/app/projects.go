@@ -191,7 +191,7 @@ func (a *App) DeleteProject(ctx context.Context, name string, revision int64, fo
 	}
 	err = a.changed(ctx, u, deleteProject, name, "", fmt.Sprintf("%d builds", len(ids)))
 	for _, id := range ids {
-		err = errors.Join(err, a.cfg.Discard(context.WithoutCancel(ctx), id))
+		err = errors.Join(err, a.discard(ctx, id, ci.PartBuild))
 	}
 	if a.cfg.Uploads != nil {
 		err = errors.Join(err, a.cfg.Uploads.Remove(context.WithoutCancel(ctx), name))

@@ -19,6 +19,7 @@ type Project struct {
 	Limits      Limits            `json:"limits,omitzero"`     // queue timeout and builds at once are among them
 	Artifacts   string            `json:"artifacts,omitempty"` // how artifacts are kept: "" = zip, or folder
 	After       []string          `json:"after,omitempty"`     // projects: when a build of one succeeds, this one is built
+	Retention   Retention         `json:"retention,omitzero"`
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`       // only those who were given a role in it see it
 	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: SecretSources

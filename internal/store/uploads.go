@@ -26,13 +26,13 @@ func (t *tx) dropBuild(id ci.BuildID) error {
 	delete(t.w.folds, id)
 	for _, text := range []string{
 		"DELETE FROM events WHERE build = $1", "DELETE FROM upload_uses WHERE build = $1",
-		"DELETE FROM sequels WHERE build = $1", "DELETE FROM secret_uses WHERE build = $1", "DELETE FROM builds WHERE id = $1",
+		"DELETE FROM sequels WHERE build = $1", "DELETE FROM expired WHERE build = $1", "DELETE FROM secret_uses WHERE build = $1", "DELETE FROM builds WHERE id = $1",
 	} {
 		if _, err := t.exec(text, string(id)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.discard(ci.PartBuild, id)
 }
 
 // UploadNeeded says whether a build that is stored, done or not, was made from
