@@ -27,9 +27,12 @@ func TestAuditCommand(t *testing.T) {
 	if err != nil || len(rows) != 3 || rows[0][2] != "user" || rows[1][2] != "admin" || rows[2][4] != "app" {
 		t.Errorf("got %q, %v", rows, err)
 	}
+	// What was answered is written down, also when the server is killed at once.
+	s.must("project", "create", "last", "--source", "https://example.com/x.git")
+	_ = s.cmd.Process.Kill()
 	s.stop()
 	again := serverIn(t, s.data)
-	if out := again.must("audit", "--user", "admin", "--json"); strings.Count(out, `"verb"`) != 2 {
+	if out := again.must("audit", "--user", "admin", "--json"); strings.Count(out, `"verb"`) != 3 {
 		t.Errorf("after a restart: %s", out)
 	}
 	again.wantRefused(again.token(), exitUsage, "--since", "audit", "--since", "soon", "--until", "later", "--json", "--csv", "--limit", "-1")

@@ -78,8 +78,9 @@ func newUserRecover() *cobra.Command {
 		Long: `Recover works on the data of a server, and so for those who may read these: it
 makes the user an enabled administrator, makes a new token and writes it to
 DATA/admin-token. With SQLite the server must be stopped meanwhile; with PostgreSQL
-it may run. What there was of passwords, tokens and users stays. It is in the audit.`,
-		Example: `  systemctl stop sluice && sluice user recover --data /srv/sluice && systemctl start sluice
+it may run. What there was of passwords, tokens and users stays. It is in the audit.
+Run it as the user of the server, whose files these are.`,
+		Example: `  systemctl stop sluice && sudo -u sluice sluice user recover --data /srv/sluice && systemctl start sluice
   sluice user recover --data /srv/sluice --user ann`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := readConfig(cmd.Flags(), os.LookupEnv)

@@ -127,10 +127,14 @@ func newTokenList() *cobra.Command {
 			if asJSON {
 				return writeJSON(cmd, list)
 			}
-			rows := [][]string{{"ID", "USER", "NOTE", "SCOPES", "CREATED", "EXPIRES", "USED"}}
+			rows := [][]string{{"ID", "USER", "KIND", "NOTE", "SCOPES", "CREATED", "EXPIRES", "USED"}}
 			for _, k := range list {
+				kind := "token"
+				if k.Session {
+					kind = "session"
+				}
 				rows = append(rows, []string{
-					k.ID, k.User, orDash(k.Note), orDash(strings.Join(k.Scopes, " ")), age(k.Created), ends(k.Expires), orDash(age(k.LastUsed)),
+					k.ID, k.User, kind, orDash(k.Note), orDash(strings.Join(k.Scopes, " ")), age(k.Created), ends(k.Expires), orDash(age(k.LastUsed)),
 				})
 			}
 			return table(cmd.OutOrStdout(), rows)

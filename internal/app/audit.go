@@ -13,12 +13,15 @@ import (
 // noting has the entry about a change written in the transaction of the change:
 // neither is ever there without the other. The change is made with the context
 // that is the answer, and changed is told of it afterwards as of any.
-func (a *App) noting(ctx context.Context, u ci.User, v verb, project, detail string) context.Context {
+func (a *App) noting(ctx context.Context, u ci.User, v verb, project, detail string, build ...ci.BuildID) context.Context {
 	if a.cfg.Audit != nil {
 		return ctx
 	}
 	e := u.Entry(string(v))
 	e.Time, e.Project, e.Detail = a.cfg.Now(), project, detail
+	if len(build) > 0 { // one that is there already
+		e.Build = build[0]
+	}
 	return store.Noting(ctx, e)
 }
 

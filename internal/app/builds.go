@@ -303,6 +303,7 @@ func (a *App) StopBuild(ctx context.Context, project string, number int64) (Buil
 		return BuildInfo{}, err
 	}
 	if !b.Status.Done() && b.Cancel == "" {
+		ctx := a.noting(ctx, u, stopBuild, project, fmt.Sprintf("build %d", number), id)
 		if err := a.cfg.Engine.Cancel(ctx, id, ci.ErrCanceled); err != nil {
 			return BuildInfo{}, err
 		}
@@ -335,7 +336,7 @@ func (a *App) DeleteBuild(ctx context.Context, project string, number int64) err
 	if err != nil {
 		return err
 	}
-	ctx = a.noting(ctx, u, deleteBuild, project, fmt.Sprintf("build %d", number))
+	ctx = a.noting(ctx, u, deleteBuild, project, fmt.Sprintf("build %d", number), id)
 	if err := a.cfg.Store.DeleteBuild(ctx, id); err != nil {
 		return err
 	}

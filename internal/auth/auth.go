@@ -30,6 +30,7 @@ type Auth struct {
 	store Store
 	now   func() time.Time
 
+	cost    cost          // of new passwords
 	hashing chan struct{} // has room for the hashes that are computed at once
 
 	mu   sync.Mutex
@@ -41,7 +42,7 @@ func New(store Store, now func() time.Time) *Auth {
 	if now == nil {
 		now = time.Now
 	}
-	return &Auth{store: store, now: now, hashing: make(chan struct{}, hashesAtOnce), used: map[string]time.Time{}}
+	return &Auth{store: store, now: now, cost: newCost(), hashing: make(chan struct{}, hashesAtOnce), used: map[string]time.Time{}}
 }
 
 // Admin is the user that Bootstrap makes.

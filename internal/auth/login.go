@@ -76,7 +76,7 @@ func (a *Auth) Login(ctx context.Context, name, password, address string) (ci.Us
 	if err := a.store.Succeeded(ctx, tried...); err != nil {
 		return ci.User{}, err
 	}
-	if dated(u.Password) {
+	if a.dated(u.Password) {
 		if stored, err := a.HashPassword(ctx, password); err == nil {
 			_ = a.store.UpgradePassword(ctx, name, u.Password, stored) // the next login tries again
 		}

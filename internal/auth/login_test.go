@@ -45,7 +45,7 @@ func doors(t *testing.T) (*auth.Auth, *store.DB, *clock) {
 			t.Error(err)
 		}
 	})
-	a := auth.New(db, c.now)
+	a := auth.New(db, c.now).Cheap()
 	hash, err := a.HashPassword(t.Context(), "correct horse")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,8 @@ func TestLogin(t *testing.T) {
 // TestLoginUpgrades: a password that was stored at another cost is stored anew.
 func TestLoginUpgrades(t *testing.T) {
 	t.Parallel()
-	a, db, _ := doors(t)
+	_, db, c := doors(t)
+	a := auth.New(db, c.now)
 	ctx := t.Context()
 	const cheap = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
 	user(t, db, ci.User{Name: "old", Password: cheap})
@@ -160,7 +161,7 @@ func TestGuessing(t *testing.T) {
 	if d := guess("ann", "192.0.2.1"); d == 0 {
 		t.Error("the wait is over too soon")
 	}
-	if _, err := auth.New(db, c.now).Login(ctx, "ann", "correct horse", "192.0.2.1"); err == nil {
+	if _, err := auth.New(db, c.now).Cheap().Login(ctx, "ann", "correct horse", "192.0.2.1"); err == nil {
 		t.Error("a restart forgets who guesses")
 	}
 	c.add(15 * time.Minute)

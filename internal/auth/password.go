@@ -100,7 +100,7 @@ func parsePHC(text string) (p phc, err error) {
 
 // HashPassword makes what is stored of a password.
 func (a *Auth) HashPassword(ctx context.Context, password string) (string, error) {
-	p := phc{cost: newCost(), salt: make([]byte, saltBytes), hash: make([]byte, hashBytes)}
+	p := phc{cost: a.cost, salt: make([]byte, saltBytes), hash: make([]byte, hashBytes)}
 	_, _ = rand.Read(p.salt) // crypto/rand.Read never fails since Go 1.24
 	var err error
 	p.hash, err = a.argon2(ctx, password, p)
@@ -123,14 +123,14 @@ func (a *Auth) argon2(ctx context.Context, password string, p phc) ([]byte, erro
 func (a *Auth) verify(ctx context.Context, stored, password string) (ok bool, err error) {
 	p, bad := parsePHC(stored)
 	if bad != nil {
-		p = phc{cost: newCost(), salt: make([]byte, saltBytes), hash: make([]byte, hashBytes)}
+		p = phc{cost: a.cost, salt: make([]byte, saltBytes), hash: make([]byte, hashBytes)}
 	}
 	sum, err := a.argon2(ctx, password, p)
 	return err == nil && bad == nil && subtle.ConstantTimeCompare(sum, p.hash) == 1, err
 }
 
 // dated says whether a stored password is not as a new one would be.
-func dated(stored string) bool {
+func (a *Auth) dated(stored string) bool {
 	p, err := parsePHC(stored)
-	return err != nil || p.cost != newCost() || len(p.salt) != saltBytes || len(p.hash) != hashBytes
+	return err != nil || p.cost != a.cost || len(p.salt) != saltBytes || len(p.hash) != hashBytes
 }
