@@ -93,6 +93,9 @@ func (o *logOut) stored(ctx context.Context, b *ci.Build) error {
 
 // follow writes what there is and what comes, until the build is done.
 func (o *logOut) follow(ctx context.Context, w *watched) error {
+	if err := o.flush(); err != nil { // who follows knows that there is something to follow
+		return err
+	}
 	if err := w.until(ctx, func(b *ci.Build) bool { return b.Status != ci.Queued }); err != nil {
 		return err
 	}
@@ -289,7 +292,10 @@ const copyBlock = 64 << 10
 // away, what there is of it is all that comes.
 func (o *logOut) copyLive(ctx context.Context, w *watched, id ci.StepID) error {
 	if info, err := o.a.cfg.Logs.Stat(id); err == nil && info.Sealed {
-		return o.copyStored(ctx, id, 0)
+		if err := o.copyStored(ctx, id, 0); err != nil {
+			return err
+		}
+		return o.flush() // the next step may say nothing for a while
 	}
 	r, err := o.a.live(ctx, w, id, 0)
 	if err != nil {
