@@ -13,6 +13,7 @@ type Build struct {
 	Source    Source     `json:"source"`
 	Commit    Commit     `json:"commit,omitzero"`
 	Initiator string     `json:"initiator"`
+	Node      string     `json:"node,omitempty"`   // the server that has it in hand, where several share a database
 	File      string     `json:"file"`             // the definition's path in the source
 	Inline    string     `json:"inline,omitempty"` // the definition itself, where it is not in the source
 	Status    string     `json:"status"`

@@ -76,19 +76,6 @@ type BudgetAlert struct {
 	Time   time.Time `json:"time"`
 }
 
-// Text is the alert in a sentence.
-func (a BudgetAlert) Text() string {
-	used := fmt.Sprintf("%.0f minutes", a.Spent.Minutes)
-	if a.Budget.Currency != "" {
-		used += fmt.Sprintf(", %.2f %s", a.Spent.Cost, a.Budget.Currency)
-	}
-	text := fmt.Sprintf("%s for %s: %d%% reached (%s)", a.Budget.Name(), a.Month, a.Level, used)
-	if a.Budget.Stops(a.Month, float64(a.Level)) {
-		text += "; new builds are refused until the month ends"
-	}
-	return text
-}
-
 // BudgetStatus is a budget and how it stands this month.
 type BudgetStatus struct {
 	Budget

@@ -14,6 +14,7 @@ type Build struct {
 	Source    Source     `json:"source"`
 	Commit    Commit     `json:"commit,omitzero"`
 	Initiator string     `json:"initiator"`
+	Node      string     `json:"node,omitempty"`   // the server that has it in hand, where several share a database
 	File      string     `json:"file"`             // the definition's path in the source
 	Inline    string     `json:"inline,omitempty"` // the definition itself, where it is not in the source
 	Status    Status     `json:"status"`
@@ -202,7 +203,8 @@ const (
 	EventJobFinished   EventType = "job_finished"
 	EventBuildFinished EventType = "build_finished"
 	EventCancel        EventType = "cancel_requested"
-	EventOutput        EventType = "output" // only on the wire of `sluice run --json`; never stored
+	EventBuildTaken    EventType = "build_taken" // by another server
+	EventOutput        EventType = "output"      // only on the wire of `sluice run --json`; never stored
 )
 
 // Event is something that happened, numbered in order within its build.

@@ -35,7 +35,7 @@ func (b *Build) Apply(e Event) error {
 			return fmt.Errorf("build %s: queued twice: %w", b.ID, ErrConflict)
 		}
 		return decode(e, b)
-	case EventBuildStarted, EventBuildFinished, EventCancel:
+	case EventBuildStarted, EventBuildFinished, EventCancel, EventBuildTaken:
 		return b.applyBuild(e)
 	case EventJobQueued, EventJobStarted, EventJobFinished:
 		return b.applyJob(e)

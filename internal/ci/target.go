@@ -111,7 +111,7 @@ func DeliveryStates() []DeliveryState {
 func StoredEvents() []EventType {
 	return []EventType{
 		EventBuildQueued, EventBuildStarted, EventJobQueued, EventJobStarted, EventStepStarted, EventStepFinished,
-		EventJobFinished, EventBuildFinished, EventCancel, EventBudgetWarning, EventBudgetStopped,
+		EventJobFinished, EventBuildFinished, EventCancel,
 	}
 }
 

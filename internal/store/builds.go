@@ -55,6 +55,13 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 		if got.Number, err = t.number(b); err != nil {
 			return err
 		}
+		if b.Node != "" && b.Limits.Builds > 0 { // only who has all of them can count them
+			if holder, err := t.holder(b.Project, b.ID); err != nil {
+				return err
+			} else if holder != "" {
+				got.Node = holder
+			}
+		}
 		e := ci.NewEvent(ci.EventBuildQueued, got)
 		e.Seq, e.Time = 1, b.Queued
 		if err := t.insertBuild(got, key); err != nil {
@@ -129,10 +136,10 @@ func (t *tx) insertBuild(b ci.Build, key string) error {
 	if err != nil {
 		return fmt.Errorf("encode build %s: %w", b.ID, err)
 	}
-	_, err = t.exec(`INSERT INTO builds (id, project, number, status, queued, started, ended, ref, commit_id, initiator, key, record)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+	_, err = t.exec(`INSERT INTO builds (id, project, number, status, queued, started, ended, ref, commit_id, initiator, key, node, record)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		string(b.ID), plain(b.Project), b.Number, string(b.Status), nanos(b.Queued), nanos(b.Started), nanos(b.Ended),
-		plain(ref(b)), plain(b.Commit.Hash), plain(b.Initiator), key, string(record))
+		plain(ref(b)), plain(b.Commit.Hash), plain(b.Initiator), key, plain(b.Node), string(record))
 	return err
 }
 
@@ -142,9 +149,9 @@ func (t *tx) updateBuild(b ci.Build, before ci.Status) error {
 	if err != nil {
 		return fmt.Errorf("encode build %s: %w", b.ID, err)
 	}
-	n, err := t.exec(`UPDATE builds SET status = $1, started = $2, ended = $3, ref = $4, commit_id = $5, record = $6
-		WHERE id = $7 AND status = $8`,
-		string(b.Status), nanos(b.Started), nanos(b.Ended), plain(ref(b)), plain(b.Commit.Hash), string(record), string(b.ID), string(before))
+	n, err := t.exec(`UPDATE builds SET status = $1, started = $2, ended = $3, ref = $4, commit_id = $5, node = $6, record = $7
+		WHERE id = $8 AND status = $9`,
+		string(b.Status), nanos(b.Started), nanos(b.Ended), plain(ref(b)), plain(b.Commit.Hash), plain(b.Node), string(record), string(b.ID), string(before))
 	if err == nil && n != 1 {
 		err = fmt.Errorf("build %s is no longer %s: %w: %w", b.ID, before, errStale, ci.ErrConflict)
 	}
