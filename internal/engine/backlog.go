@@ -136,6 +136,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { e.expire(ctx) })
 	wg.Go(func() { e.storeLate(ctx) })
+	if e.cfg.Shared != nil {
+		wg.Go(func() { e.share(ctx) })
+	}
 	wg.Wait()
 	return nil
 }
@@ -145,10 +148,10 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) compileNext(ctx context.Context, b *build) {
 	for {
 		err := e.advance(ctx, b)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || !e.knows(b.id) {
 			return
 		}
-		e.cfg.Log.Error("a build cannot be taken on; trying again", "build", b.rec.ID, "err", err)
+		e.cfg.Log.Error("a build cannot be taken on; trying again", "build", b.id, "err", err)
 		select {
 		case <-time.After(storePause):
 		case <-ctx.Done():

@@ -27,9 +27,15 @@ func (e *Engine) Claim(ctx context.Context, _ ci.RunnerInfo) (*ci.Assignment, er
 		e.queue.release(en.job)
 		if err != nil {
 			en.b.mu.Lock()
-			delete(en.b.offered, en.job) // for the next who asks
-			e.offer(en.b)
+			lost := en.b.lost
+			if !lost {
+				delete(en.b.offered, en.job) // for the next who asks
+				e.offer(en.b)
+			}
 			en.b.mu.Unlock()
+			if lost {
+				continue
+			}
 			return nil, err
 		}
 	}
@@ -60,7 +66,7 @@ func (e *Engine) claim(ctx context.Context, en *entry) (*ci.Assignment, error) {
 // offer puts up the jobs that are ready and not put up yet, as many as the build
 // may run at once. Under b.mu.
 func (e *Engine) offer(b *build) {
-	if b.rec.Status != ci.Running {
+	if b.rec.Status != ci.Running || b.lost {
 		return
 	}
 	for i := range b.rec.Jobs {
@@ -156,8 +162,11 @@ func (e *Engine) Renew(ctx context.Context, id ci.JobID) (cause, err error) {
 	defer limit.Stop()
 	for {
 		b.mu.Lock()
-		changed, cause := b.changed, stopCause(&b.rec, id)
+		changed, cause, lost := b.changed, stopCause(&b.rec, id), b.lost
 		b.mu.Unlock()
+		if lost {
+			return nil, fmt.Errorf("job %s is in the hands of another server: %w", id, ci.ErrNotFound)
+		}
 		if cause != nil {
 			return cause, nil
 		}
@@ -258,14 +267,26 @@ func (e *Engine) Cancel(ctx context.Context, id ci.BuildID, cause error) error {
 	b, err := e.build(id)
 	if err != nil {
 		rec, _, err := e.cfg.Store.Load(ctx, id)
+		if err == nil && !rec.Status.Done() && e.cfg.Shared != nil {
+			return e.wish(ctx, id, cause)
+		}
 		if err == nil && !rec.Status.Done() {
 			err = fmt.Errorf("build %s is not in this server's hands: ask again in a moment: %w", id, ci.ErrUnavailable)
 		}
 		return err
 	}
+	return e.stop(ctx, b, cause)
+}
+
+// stop is Cancel of a build that is in hand.
+func (e *Engine) stop(ctx context.Context, b *build, cause error) error {
 	b.mu.Lock()
-	err = e.cancel(ctx, b, cause)
+	err := e.cancel(ctx, b, cause)
+	lost := b.lost
 	b.mu.Unlock()
+	if lost {
+		return e.Cancel(ctx, b.id, cause) // whoever has it now
+	}
 	if err != nil {
 		return err
 	}

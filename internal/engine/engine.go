@@ -44,6 +44,10 @@ type Config struct {
 	// Delay is how long the events of steps may wait to be stored with others. It
 	// needs Run; 0 = each is stored before the runner goes on.
 	Delay time.Duration
+	// Shared is for a store that several servers have in common, of which this is
+	// Node; nil = all builds are this engine's. It needs Run.
+	Shared Shared
+	Node   Node
 	// Guard refuses definitions that give a job privileges which its build was not
 	// started with: on a server who writes a definition is not who grants those.
 	Guard bool
@@ -67,18 +71,21 @@ type Engine struct {
 
 	mu     sync.Mutex
 	builds map[ci.BuildID]*build // those that are not done
+	coming map[ci.BuildID]bool   // those that are being stored
 }
 
 // build is what the engine holds of a build that is not done, and of one that
 // is done while somebody follows it. Guarded by its own mutex, so that one
 // build's writes do not hold up another's.
 type build struct {
+	id      ci.BuildID
 	mu      sync.Mutex
 	rec     ci.Build
 	events  []ci.Event
 	stored  int           // how many of the events are stored; the others are staged
 	basis   bool          // commands build on what is only staged
 	late    bool          // Run will store what is staged
+	lost    bool          // another server has it now, or it was deleted
 	changed chan struct{} // closed and replaced when more is stored
 	offered map[ci.JobID]*entry
 	claimed map[ci.JobID]bool
@@ -97,12 +104,20 @@ func New(c Config) *Engine {
 	if c.Demand == nil {
 		c.Demand = func(r ci.Runtime) Demand { return Demand{CPUs: r.CPUs, Memory: r.Memory} }
 	}
-	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, queue: newQueue(c.Capacity, c.Now), todo: newBacklog()}
+	return &Engine{cfg: c, builds: map[ci.BuildID]*build{}, coming: map[ci.BuildID]bool{}, queue: newQueue(c.Capacity, c.Now), todo: newBacklog()}
 }
 
 // Recover takes up the builds that an earlier process left: compiles what was
 // not compiled, and hands out again what was claimed.
 func (e *Engine) Recover(ctx context.Context) error {
+	if e.cfg.Shared != nil {
+		// The first beat comes before anything is looked at: until then others may
+		// take what this node has.
+		if err := errors.Join(e.Join(ctx), e.serveShared(ctx)); err != nil {
+			return fmt.Errorf("recover builds: %w", err)
+		}
+		return nil
+	}
 	open, err := e.cfg.Store.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("recover builds: %w", err)
@@ -112,21 +127,26 @@ func (e *Engine) Recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("recover builds: %w", err)
 		}
-		b := newBuild(rec)
-		b.events, b.stored = events, len(events)
-		for _, j := range rec.Jobs {
-			b.began[j.ID] = j.Status == ci.Running
-		}
-		if err := e.begin(ctx, b); err != nil {
+		if err := e.begin(ctx, recovered(rec, events)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// recovered is a build that another process had before.
+func recovered(rec ci.Build, events []ci.Event) *build {
+	b := newBuild(rec)
+	b.events, b.stored = events, len(events)
+	for _, j := range rec.Jobs {
+		b.began[j.ID] = j.Status == ci.Running
+	}
+	return b
+}
+
 func newBuild(rec ci.Build) *build {
 	return &build{
-		rec: rec, changed: make(chan struct{}),
+		id: rec.ID, rec: rec, changed: make(chan struct{}),
 		offered: map[ci.JobID]*entry{}, claimed: map[ci.JobID]bool{}, began: map[ci.JobID]bool{},
 	}
 }
@@ -134,7 +154,7 @@ func newBuild(rec ci.Build) *build {
 // begin takes a build in hand. What may take long is left to Run where there is one.
 func (e *Engine) begin(ctx context.Context, b *build) error {
 	e.mu.Lock()
-	e.builds[b.rec.ID] = b
+	e.builds[b.id] = b
 	e.mu.Unlock()
 	e.todo.watch(b)
 	if b.rec.Status == ci.Queued && e.cfg.Compilers > 0 {
@@ -155,11 +175,17 @@ func (e *Engine) build(id ci.BuildID) (*build, error) {
 
 // drop lets a build go that is done. Those who follow it have it still.
 func (e *Engine) drop(id ci.BuildID) {
-	if !e.cfg.Retain {
-		e.mu.Lock()
-		delete(e.builds, id)
-		e.mu.Unlock()
+	if e.cfg.Retain {
+		e.queue.forget(id)
+	} else {
+		e.forget(id)
 	}
+}
+
+func (e *Engine) forget(id ci.BuildID) {
+	e.mu.Lock()
+	delete(e.builds, id)
+	e.mu.Unlock()
 	e.queue.forget(id)
 }
 
@@ -174,7 +200,7 @@ func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(c
 	}
 	for {
 		b.mu.Lock()
-		events, changed, done := b.events[:b.stored], b.changed, b.stored == len(b.events) && b.rec.Status.Done()
+		events, changed, done, lost := b.events[:b.stored], b.changed, b.stored == len(b.events) && b.rec.Status.Done(), b.lost
 		b.mu.Unlock()
 		for ; at < int64(len(events)); at++ {
 			if !f(events[at]) {
@@ -184,6 +210,9 @@ func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(c
 		if done {
 			return nil
 		}
+		if lost {
+			return e.replay(ctx, id, at, f)
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -192,8 +221,11 @@ func (e *Engine) Follow(ctx context.Context, id ci.BuildID, from int64, f func(c
 	}
 }
 
-// replay is Follow of a build that ended before.
+// replay is Follow of a build that this engine does not have in hand.
 func (e *Engine) replay(ctx context.Context, id ci.BuildID, at int64, f func(ci.Event) bool) error {
+	if e.cfg.Shared != nil {
+		return e.elsewhere(ctx, id, at, f)
+	}
 	rec, events, err := e.cfg.Store.Load(ctx, id)
 	if err != nil {
 		return err

@@ -261,6 +261,23 @@ func (q *queue) fits(en *entry) bool {
 		(en.need.Memory == 0 || q.capacity.Memory == 0 || sum.Memory <= q.capacity.Memory)
 }
 
+// idle is how many runners wait while no job does.
+func (q *queue) idle() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.heads()) > 0 {
+		return 0
+	}
+	return len(q.runners)
+}
+
+// room says whether a job that takes so much could begin now.
+func (q *queue) room(need Demand) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.fits(&entry{need: need.within(q.capacity)})
+}
+
 // head is the project's next job, nil when it has none that may begin.
 func (l *line) head() *entry {
 	l.begun = living(l.begun)

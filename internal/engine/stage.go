@@ -50,6 +50,7 @@ func (e *Engine) flush(ctx context.Context, b *build) error {
 	if err := e.cfg.Store.Append(ctx, b.events[b.stored:]...); err != nil {
 		if errors.Is(err, ci.ErrConflict) || errors.Is(err, ci.ErrNotFound) {
 			b.unstage(b.stored)
+			e.refused(ctx, b)
 		}
 		return err
 	}
@@ -103,11 +104,11 @@ func (e *Engine) flushLate(ctx context.Context, b *build) {
 	defer b.mu.Unlock()
 	b.late = false
 	err := e.flush(ctx, b)
-	if err != nil && b.stored < len(b.events) {
+	if err != nil && !b.lost && b.stored < len(b.events) {
 		b.late = true
 		e.todo.later(b, time.Now().Add(storePause))
 	}
 	if err != nil && ctx.Err() == nil {
-		e.cfg.Log.Warn("steps of a build cannot be stored yet", "build", b.rec.ID, "err", err)
+		e.cfg.Log.Warn("steps of a build cannot be stored yet", "build", b.id, "err", err)
 	}
 }

@@ -52,16 +52,17 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 		got, err = e.Build(ctx, r.ID)
 		return got, false, err
 	}
+	defer e.expect(r.ID)()
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
-		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator,
+		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator, Node: e.cfg.Node.Name,
 		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
 		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Redo: r.Redo, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
 	}, r.Key)
 	if err != nil {
 		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)
 	}
-	if !made {
-		return got, false, nil
+	if !made || got.Node != e.cfg.Node.Name { // it may be for the node that has the project's others
+		return got, made, nil
 	}
 	b := newBuild(got)
 	first := ci.NewEvent(ci.EventBuildQueued, got)

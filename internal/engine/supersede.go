@@ -18,6 +18,12 @@ func (e *Engine) Supersede(ctx context.Context, id ci.BuildID, by ci.Build, wait
 		if errors.Is(err, ci.ErrNotFound) || err == nil && rec.Status.Done() {
 			return false, nil
 		}
+		if err == nil && e.cfg.Shared != nil {
+			if waiting && begun(&rec) {
+				return false, nil
+			}
+			return true, e.wish(ctx, id, fmt.Errorf("%w: %s", ci.ErrSuperseded, title(&by)))
+		}
 		return false, errors.Join(err, fmt.Errorf("build %s is not in this server's hands: %w", id, ci.ErrUnavailable))
 	}
 	b.mu.Lock()

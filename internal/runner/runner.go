@@ -53,6 +53,8 @@ type Config struct {
 	Registry   map[string]string                 // credentials, as in ci.Placement.Secrets
 	OnFailure  func(context.Context, Failure)    // called when a command failed, before anything else happens in the sandbox
 	Keep       func(ci.JobRun, ci.Sandbox) bool  // asked at the end of a job; true leaves the sandbox alone
+	// Left is told of a job that is somebody else's by now, whose sandbox was left as it is; nil = nobody is.
+	Left func(context.Context, ci.JobID)
 	// Fault is told of a job that the desk does not take back, by a runner that goes
 	// on with others then. Nil = Run returns that error.
 	Fault func(ci.JobID, error)
@@ -128,6 +130,12 @@ func (r *Runner) loop(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			if errors.Is(err, errLeft) {
+				if r.cfg.Left != nil {
+					r.cfg.Left(ctx, a.Run.ID)
+				}
+				continue
+			}
 			if r.cfg.Fault == nil {
 				return fmt.Errorf("job %s: %w", a.Run.ID, err)
 			}
@@ -176,8 +184,10 @@ func (r *Runner) watch(ctx context.Context, id ci.JobID, cancel context.CancelCa
 			return
 		}
 		if err != nil {
-			r.cfg.Log.Warn("renew claim", "job", id, "err", err)
-			cancel(fmt.Errorf("the claim on the job was lost: %w", err))
+			// Somebody else has the job, or nobody: it is left as it is, because
+			// whoever has it may be at work in the same sandbox.
+			r.cfg.Log.Warn("a job is left, because the claim on it is lost", "job", id, "err", err)
+			cancel(fmt.Errorf("the claim on the job was lost: %w: %w", err, context.Canceled))
 			return
 		}
 		if cause != nil {
