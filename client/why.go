@@ -31,7 +31,7 @@ type Wait struct {
 type Because struct {
 	Time  time.Time `json:"time"`
 	Seq   int64     `json:"seq,omitempty"`  // of the event that it was; 0 = it lasts
-	What  string    `json:"what"`           // asked, after, retry, started, refused, waiting, skipped, canceled, superseded, cache, ended
+	What  string    `json:"what"`           // asked, started, refused, waiting, skipped, canceled, retry, cache, ended
 	Job   string    `json:"job,omitempty"`  // its name
 	Step  string    `json:"step,omitempty"` // its ID
 	Text  string    `json:"text"`           // in words

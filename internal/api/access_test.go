@@ -100,6 +100,7 @@ var table = map[string]access{
 	"addMember":      {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"removeMember":   {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"listAudit":      {least: ci.RoleAdmin, ok: 200, where: "server"},
+	"listNodes":      {least: ci.RoleAdmin, ok: 200, where: "server"},
 
 	// Targets of notifications, of all projects and of one.
 	"listTargets":           {least: ci.RoleAdmin, ok: 200, where: "server"},

@@ -86,6 +86,7 @@ func New(c Config) *API {
 	a.users()
 	a.tokens()
 	a.secrets()
+	a.nodes()
 	a.audit()
 	a.usage()
 	a.groups()

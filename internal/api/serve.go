@@ -72,6 +72,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.lost(w, r, handler)
 		return
 	}
+	if a.pass(w, r) {
+		return
+	}
 	if streams(pattern) {
 		// Also what is left of it when the request is refused does not come for ever.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.Patience))

@@ -20,6 +20,7 @@ type Config struct {
 	Store  *store.DB
 	Logs   *logs.Store
 	Tokens Tokens
+	Node   string                // this server's name among those that share the store; "" = there is none
 	Blobs  ci.Blobs              // of artifacts that have a key; nil = none have
 	Output func(ci.JobID) string // the directory that the runner was given for the job
 	// Discard removes what of a deleted build, or of a part of one (ci.PartLogs, …),

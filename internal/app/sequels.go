@@ -57,9 +57,8 @@ func (a *App) followUp(ctx context.Context) error {
 			break
 		}
 		err := a.sequel(ctx, s)
-		var over *ci.OverBudget
-		if errors.Is(err, ci.ErrNotFound) || errors.As(err, &over) {
-			err = nil // the build or the project was deleted, or its month's budget is used up: nothing comes of it
+		if errors.Is(err, ci.ErrNotFound) {
+			err = nil // the build or the project was deleted: nothing comes of it
 		}
 		if err == nil {
 			err = a.cfg.Store.SequelDone(ctx, s.ID)

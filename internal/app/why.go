@@ -14,7 +14,7 @@ import (
 type Because struct {
 	Time  time.Time    `json:"time"`
 	Seq   int64        `json:"seq,omitempty" doc:"of the event that it was; not there while it lasts"`
-	What  string       `json:"what" doc:"asked, after, retry, started, refused, waiting, skipped, canceled, superseded, cache or ended"`
+	What  string       `json:"what" doc:"asked, started, refused, waiting, skipped, canceled, retry, cache or ended"`
 	Job   string       `json:"job,omitempty" doc:"name of the job"`
 	Step  string       `json:"step,omitempty" doc:"ID of the step"`
 	Text  string       `json:"text" doc:"in words"`
@@ -72,11 +72,7 @@ func because(b *ci.Build, e ci.Event) ([]Because, error) {
 		} else if failed := unmet(e.Why); failed != "" {
 			text = "ended: " + b.Cancel + ": " + failed
 		}
-		what := "canceled"
-		if strings.HasPrefix(b.Cancel, ci.ErrSuperseded.Error()) {
-			what = "superseded"
-		}
-		return []Because{{What: what, Text: text}}, nil
+		return []Because{{What: "canceled", Text: text}}, nil
 	case ci.EventBuildFinished:
 		what, text := "ended", "ended: "+string(b.Status)
 		if b.Plan == nil && e.Why != nil {
@@ -89,10 +85,6 @@ func because(b *ci.Build, e ci.Event) ([]Because, error) {
 			text += fmt.Sprintf("; %s:%d:%d: %s", p.File, p.Line, p.Col, p.Message)
 		}
 		return []Because{{What: what, Text: text}}, nil
-	case ci.EventJobQueued:
-		if j := b.Job(e.Job); j.From != "" {
-			return []Because{{What: "retry", Job: j.Name, Text: j.Reason + ", where it succeeded"}}, nil
-		}
 	case ci.EventJobStarted, ci.EventJobFinished:
 		j := b.Job(e.Job)
 		return []Because{ofJob(j, e)}, nil
@@ -109,17 +101,7 @@ func asked(b *ci.Build) []Because {
 	}
 	list := []Because{{What: "asked", Text: text}}
 	if b.RetryOf != "" {
-		text := fmt.Sprintf("does build %s again, at the same commit with the same parameters", b.RetryOf)
-		if b.Attempt > 0 {
-			text += fmt.Sprintf(": by itself, retry %d", b.Attempt)
-		}
-		if len(b.Redo) > 0 {
-			text += ": jobs " + strings.Join(b.Redo, ", ") + " and what needs them"
-		}
-		list = append(list, Because{What: "retry", Text: text})
-	}
-	if b.After != nil {
-		list = append(list, Because{What: "after", Text: fmt.Sprintf("comes after %s/%d, which succeeded", b.After.Project, b.After.Number)})
+		list = append(list, Because{What: "retry", Text: fmt.Sprintf("does build %s again, at the same commit with the same parameters", b.RetryOf)})
 	}
 	return list
 }
