@@ -90,6 +90,7 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "otlp-headers", env: "SLUICE_OTLP_HEADERS", usage: "file with headers for the collector, one a line, such as 'Authorization: Bearer TOKEN'"},
 		{name: "notify-for", env: "SLUICE_NOTIFY_FOR", value: "6h", usage: "for how long a notification that does not arrive is tried again"},
 		{name: "notify-allow", env: "SLUICE_NOTIFY_ALLOW", usage: "addresses that notifications may go to although they are not public: networks such as 10.0.0.0/8, with commas, or all"},
+		{name: "lease", env: "SLUICE_LEASE", value: "30s", usage: "with PostgreSQL: how long a server may be silent before the others take its builds over"},
 		{name: "log", env: "SLUICE_LOG", value: "text", usage: "form of the server's own log: text or json"},
 	}
 }
@@ -119,6 +120,7 @@ type serverConfig struct {
 	otlp, otlpHeaders string
 	notifyFor         time.Duration
 	notifyAllow       string
+	lease             time.Duration
 }
 
 // unpackedTimes is how much bigger an upload may be unpacked.
@@ -399,6 +401,10 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			c.notifyAllow = v
 			if _, err = notify.ParseAllowed(v); err != nil {
 				bad(t, "%s", ci.Message(err))
+			}
+		case "lease":
+			if c.lease, err = time.ParseDuration(v); err != nil || c.lease < time.Second {
+				bad(t, "%q: want a time of a second or more, such as 30s", v)
 			}
 		case "log":
 			if c.jsonLog = v == "json"; v != "json" && v != "text" {

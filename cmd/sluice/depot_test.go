@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -176,7 +177,7 @@ func emptySchema(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema := "migrate_" + strings.ToLower(filepath.Base(t.TempDir())+fmt.Sprint(os.Getpid()))
+	schema := "test_" + strings.ToLower(rand.Text())
 	if _, err := db.ExecContext(t.Context(), "CREATE SCHEMA "+schema); err != nil {
 		t.Fatal(err)
 	}

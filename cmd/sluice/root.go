@@ -46,7 +46,7 @@ var commands = []struct {
 	{"run", newRun}, {"lint", newLint}, {"plan", newPlan}, {"schema", newSchema}, {"env", newEnv}, {"doctor", newDoctor},
 	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
-	{"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
+	{"node", newNode}, {"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
 	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget}, {"top", newTop},
 	{"notify", newNotify},

@@ -105,6 +105,9 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 	if tls := cfg.tlsCert != ""; cfg.url == address(cfg.listen, tls) && l.Addr().Network() == "tcp" { // with port 0 only the listener knows it
 		s.cfg.url = address(l.Addr().String(), tls)
 	}
+	if err := s.engine.Join(ctx); err != nil { // the other servers know the address from now on
+		return err
+	}
 	if first {
 		if err := s.welcome(ctx); err != nil {
 			return err

@@ -85,8 +85,12 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	uploads := cfg.uploads
 	uploads.Blobs = s.blobs
 	s.fetcher = source.New(source.Options{Cache: s.path("git"), Uploads: &uploads})
+	node, shared, err := s.node()
+	if err != nil {
+		return s, err
+	}
 	s.engine = engine.New(engine.Config{
-		Store: observed{s.db, s.gauges}, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
+		Store: observed{s.db, s.gauges}, Shared: shared, Node: node, Fronts: frontEnds(), Fetcher: s.fetcher, Log: log,
 		Capacity: cfg.capacity, Demand: demand, Rate: cfg.prices.Rate, Compilers: compilers, Adopt: s.adopt, Guard: true, Delay: 20 * time.Millisecond,
 	})
 	s.placer = newPlacer(cfg.data, func(text string) { log.Warn(text) })
@@ -102,6 +106,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return s.desk.SecretsOf(b) }, Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
+		Left:  s.leave,
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
@@ -112,7 +117,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if s.notifier, err = s.newNotifier(); err != nil {
 		return s, err
 	}
-	s.desk = app.New(app.Config{Engine: s.engine, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
+	s.desk = app.New(app.Config{Engine: s.engine, Node: node.Name, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
 		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention})
 	s.api = api.New(api.Config{
 		App:      s.desk,
@@ -120,6 +125,14 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	})
 	s.gauges.read(s)
 	return s, nil
+}
+
+// leave removes the local sandbox of a job that another server has taken: that one
+// cannot reach it.
+func (s *server) leave(ctx context.Context, id ci.JobID) {
+	if err := s.placer.local().Sweep(ctx, func(other ci.JobID) bool { return other != id }); err != nil {
+		s.log.Warn("the sandbox of a job that another server took stays until the next start", "job", id, "err", err)
+	}
 }
 
 func (s *server) path(name string) string { return filepath.Join(s.cfg.data, name) }

@@ -82,7 +82,7 @@ func filesOf(r *http.Request) (project string, number int64, ok bool) {
 		return "", 0, false
 	}
 	switch parts[3] {
-	case "log", "artifacts", "reports":
+	case "log", "lines", "artifacts", "archive", "reports":
 	default:
 		return "", 0, false
 	}

@@ -152,11 +152,6 @@ func (k *builds) notice(ctx context.Context, url string, e ci.Stamped) (n ci.Not
 		return n, false, err
 	}
 	n = NoticeOf(url, b)
-	if isBudget(e.Type) {
-		if n, err = ofBudget(n, url, e); err != nil {
-			return n, false, err
-		}
-	}
 	n.Event, n.Seq, n.Job, n.Step, n.Time = e.Type, e.Seq, e.Job, e.Step, e.Time
 	if e.Status != "" {
 		n.Status = e.Status
@@ -182,7 +177,7 @@ func (k *builds) notice(ctx context.Context, url string, e ci.Stamped) (n ci.Not
 // build is the one that an event is about: as it was then, or, of an event of a
 // job or a step, as it is now.
 func (k *builds) build(ctx context.Context, e ci.Stamped) (b ci.Build, err error) {
-	if e.Job == "" && !isBudget(e.Type) {
+	if e.Job == "" {
 		if err := json.Unmarshal(e.Data, &b); err != nil {
 			return b, fmt.Errorf("event %d of build %s: %w: %w", e.Seq, e.Build, err, ci.ErrInvalid)
 		}
@@ -195,23 +190,6 @@ func (k *builds) build(ctx context.Context, e ci.Stamped) (b ci.Build, err error
 		k.listed[e.Build] = b
 	}
 	return b, err
-}
-
-func isBudget(t ci.EventType) bool {
-	return t == ci.EventBudgetWarning || t == ci.EventBudgetStopped
-}
-
-// ofBudget is what is told of a budget. The server's is no project's: it is for
-// targets of the whole server, and its build only tells it from others.
-func ofBudget(n ci.Notice, url string, e ci.Stamped) (ci.Notice, error) {
-	var a ci.BudgetAlert
-	if err := json.Unmarshal(e.Data, &a); err != nil {
-		return n, fmt.Errorf("event %d of build %s: %w: %w", e.Seq, e.Build, err, ci.ErrInvalid)
-	}
-	if n.Reason = a.Text(); a.Budget.Project == "" {
-		n = ci.Notice{Build: n.Build, Reason: n.Reason, URL: url}
-	}
-	return n, nil
 }
 
 // NoticeOf is what is told of a build whatever happens to it.

@@ -42,9 +42,6 @@ func (n *Notifier) event(d ci.Delivery) CloudEvent {
 		Source: n.cfg.URL() + "/projects/" + url.PathEscape(notice.Project), Subject: fmt.Sprintf("%s/%d", notice.Project, notice.Number),
 		Time: notice.Time.UTC(), DataContentType: "application/json", Data: notice,
 	}
-	if notice.Project == "" && isBudget(notice.Event) {
-		e.Source, e.Subject = n.cfg.URL(), "budget"
-	}
 	if notice.Test {
 		e.ID, e.Type = fmt.Sprintf("test.%d", notice.Time.UnixNano()), eventType+"test"
 	}

@@ -13,9 +13,6 @@ func headline(n ci.Notice) string {
 	if n.Test {
 		return "a test of Sluice's notifications"
 	}
-	if isBudget(n.Event) {
-		return oneLine(n.Reason)
-	}
 	text := fmt.Sprintf("%s #%d", n.Project, n.Number)
 	switch {
 	case n.Step != "":
@@ -70,9 +67,7 @@ func details(n ci.Notice) []detail {
 			all = append(all, detail{name, value})
 		}
 	}
-	if !isBudget(n.Event) { // whose headline it is
-		add("Reason", n.Reason)
-	}
+	add("Reason", n.Reason)
 	commit := n.Commit
 	if len(commit) > 8 {
 		commit = commit[:8]
