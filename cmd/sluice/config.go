@@ -49,6 +49,11 @@ func settings(lookup func(string) (string, bool)) []setting {
 		{name: "url", env: "SLUICE_PUBLIC_URL", hint: "http://LISTEN", usage: "address at which others reach this server"},
 		{name: "tls-cert", env: "SLUICE_TLS_CERT", usage: "file with the certificate chain; with tls-key the server speaks HTTPS only"},
 		{name: "tls-key", env: "SLUICE_TLS_KEY", usage: "file with the certificate's key"},
+		{name: "acme", env: "SLUICE_ACME", usage: "names of this server, with commas between: get certificates for them by ACME and speak HTTPS only; this accepts the terms of who issues them"},
+		{name: "acme-directory", env: "SLUICE_ACME_DIRECTORY", value: "https://acme-v02.api.letsencrypt.org/directory", usage: "address of who issues certificates"},
+		{name: "acme-email", env: "SLUICE_ACME_EMAIL", usage: "mail address that the issuer may warn"},
+		{name: "redirect", env: "SLUICE_REDIRECT", usage: "address, such as :80, on which plain HTTP is answered with the way to HTTPS"},
+		{name: "drain", env: "SLUICE_DRAIN", value: "0s", usage: "how long jobs that run may take to end when the server is asked to stop; 0s = they go on without it"},
 		{name: "database", env: "SLUICE_DATABASE", hint: "DATA/sluice.db", usage: "postgres://USER:PASSWORD@HOST/NAME, or a path", secret: true},
 		{name: "blobs", env: "SLUICE_BLOBS", hint: "DATA/blobs", usage: "where artifacts are kept, and with other servers shared: a folder, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION"},
 		{name: "master-key", env: "SLUICE_MASTER_KEY", hint: "file:DATA/master.key, made at the first start", usage: "where the key that seals secrets is: file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT..."},
@@ -99,6 +104,11 @@ func settings(lookup func(string) (string, bool)) []setting {
 type serverConfig struct {
 	data, listen, url string
 	tlsCert, tlsKey   string
+	acme              []string
+	acmeDirectory     string
+	acmeEmail         string
+	redirect          string
+	drain             time.Duration
 	database, blobs   string
 	masterKey         keySource
 	vault             secret.VaultConfig
@@ -185,7 +195,7 @@ func settle(all []told) []told {
 		at["master-key"].value = "file:" + filepath.Join(at["data"].value, "master.key")
 	}
 	if at["url"].value == "" {
-		at["url"].value = address(at["listen"].value, at["tls-cert"].value != "")
+		at["url"].value = address(at["listen"].value, at["tls-cert"].value != "" || at["acme"].value != "")
 	}
 	return all
 }
@@ -267,6 +277,33 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			c.url = strings.TrimSuffix(v, "/")
 			if u, err := url.Parse(v); v != address(c.listen, false) && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 				bad(t, "%q: want an address such as https://ci.example.com", v)
+			}
+		case "acme":
+			c.acme = acmeNames(v, func(format string, args ...any) { bad(t, format, args...) })
+			if v != "" && c.tlsCert != "" {
+				bad(t, "certificates are in files already: drop it, or tls-cert and tls-key")
+			}
+		case "acme-directory":
+			c.acmeDirectory = v
+			if u, err := url.Parse(v); err != nil || u.Scheme != "https" || u.Host == "" {
+				bad(t, "%q: want an address that begins with https://", v)
+			}
+		case "acme-email":
+			if c.acmeEmail = v; v != "" && !strings.Contains(v, "@") {
+				bad(t, "%q: want a mail address", v)
+			}
+		case "redirect":
+			if c.redirect = v; v == "" {
+				break
+			}
+			if _, _, err := net.SplitHostPort(v); err != nil {
+				bad(t, "%q: want HOST:PORT, such as :80", v)
+			} else if !c.https() {
+				bad(t, "there is no HTTPS to lead to: set tls-cert and tls-key, or acme")
+			}
+		case "drain":
+			if c.drain, err = time.ParseDuration(v); err != nil || c.drain < 0 {
+				bad(t, "%q: want a time such as 10m", v)
 			}
 		case "tls-cert":
 			c.tlsCert = v
@@ -419,6 +456,24 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 		return c, &exitError{code: exitUsage, err: errors.Join(wrong...)}
 	}
 	return c, nil
+}
+
+// https says whether the server speaks it.
+func (c *serverConfig) https() bool { return c.tlsCert != "" || len(c.acme) > 0 }
+
+// acmeNames reads names of hosts, for each of which a certificate can be had.
+func acmeNames(text string, bad func(format string, args ...any)) (names []string) {
+	for name := range strings.SplitSeq(text, ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		switch {
+		case name == "":
+		case net.ParseIP(name) != nil || !strings.Contains(name, ".") || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "":
+			bad("%q: want names such as ci.example.com", name)
+		default:
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // address is the server's own, as a client on this machine reaches it.

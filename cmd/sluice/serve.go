@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,8 +103,24 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	if tls := cfg.tlsCert != ""; cfg.url == address(cfg.listen, tls) && l.Addr().Network() == "tcp" { // with port 0 only the listener knows it
-		s.cfg.url = address(l.Addr().String(), tls)
+	if cfg.url == address(cfg.listen, cfg.https()) && l.Addr().Network() == "tcp" { // with port 0 only the listener knows it
+		s.cfg.url = address(l.Addr().String(), cfg.https())
+	}
+	config, plain, err := s.tlsConfig()
+	if err != nil {
+		return err
+	}
+	parts := []func(context.Context) error{
+		func(ctx context.Context) error { return s.answer(ctx, l, config) },
+		func(work context.Context) error { return s.untilAsked(work, ctx) },
+	}
+	if cfg.redirect != "" {
+		from, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.redirect)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w; choose another address with --redirect", cfg.redirect, err)
+		}
+		log.Info("answering plain HTTP with the way to HTTPS", "address", from.Addr().String())
+		parts = append(parts, func(ctx context.Context) error { return s.redirect(ctx, from, plain) })
 	}
 	if err := s.engine.Join(ctx); err != nil { // the other servers know the address from now on
 		return err
@@ -120,7 +137,7 @@ func serve(ctx context.Context, cfg serverConfig) (err error) {
 	if err := tellManager("READY=1\nSTATUS=" + s.cfg.url); err != nil {
 		log.Warn("who started this could not be told that it is ready", "err", err)
 	}
-	err = s.run(ctx, func(ctx context.Context) error { return s.answer(ctx, l) })
+	err = s.run(context.WithoutCancel(ctx), parts...)
 	if err == nil {
 		log.Info("stopped; what runs goes on and is taken up at the next start")
 	}
@@ -215,13 +232,14 @@ func removeStale(ctx context.Context, path string) error {
 const farewell = 5 * time.Second
 
 // answer serves HTTP until ctx ends, then lets requests end.
-func (s *server) answer(ctx context.Context, l net.Listener) error {
+func (s *server) answer(ctx context.Context, l net.Listener, config *tls.Config) error {
 	web := s.api.Server()
+	web.TLSConfig = config
 	web.Handler = s.gauges.handler(s, web.Handler)
 	done := make(chan error, 1)
 	go func() {
-		if s.cfg.tlsCert != "" {
-			done <- web.ServeTLS(l, s.cfg.tlsCert, s.cfg.tlsKey)
+		if config != nil {
+			done <- web.ServeTLS(l, "", "")
 		} else {
 			done <- web.Serve(l)
 		}

@@ -214,14 +214,14 @@ func (s *server) recover(ctx context.Context) error {
 
 // run serves until ctx ends. Jobs that run then go on in their sandboxes, and
 // the next process takes them up.
-func (s *server) run(ctx context.Context, serve func(context.Context) error) error {
+func (s *server) run(ctx context.Context, serve ...func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	parts := []func(context.Context) error{
-		s.engine.Run, s.runner.Run, s.keepAhead, s.followUp, s.trim, s.packLogs, serve,
+	parts := append(serve,
+		s.engine.Run, s.runner.Run, s.keepAhead, s.followUp, s.trim, s.packLogs,
 		s.notifier.Run, s.serveMetrics, s.trace,
-	}
+	)
 	errs := make([]error, len(parts))
 	for i, part := range parts {
 		work.Go(func() {

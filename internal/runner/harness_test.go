@@ -29,6 +29,7 @@ type world struct {
 	dir    string
 	script *executortest.Script
 	config func(*runner.Config)
+	made   func(*runner.Runner)
 	wrap   func(engine.Store) engine.Store
 	delay  time.Duration // of the engine, for the events of steps
 	sqlite bool          // keep builds and artifacts as a server does, not as `sluice run`
@@ -201,6 +202,9 @@ func (w *world) process(ctx context.Context, killAt int, after bool) *process {
 		w.config(&config)
 	}
 	r := runner.New(config)
+	if w.made != nil {
+		w.made(r)
+	}
 	if err := p.engine.Recover(ctx); err != nil {
 		w.t.Fatal(err)
 	}

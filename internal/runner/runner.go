@@ -75,7 +75,9 @@ type Failure struct {
 
 // Runner does jobs.
 type Runner struct {
-	cfg Config
+	cfg      Config
+	draining context.Context //nolint:containedctx // ends at Drain
+	drain    context.CancelFunc
 }
 
 // New makes a runner.
@@ -95,8 +97,13 @@ func New(c Config) *Runner {
 	if c.Packaging == "" {
 		c.Packaging = Folder
 	}
-	return &Runner{cfg: c}
+	r := &Runner{cfg: c}
+	r.draining, r.drain = context.WithCancel(context.Background())
+	return r
 }
+
+// Drain has Run claim no more jobs, and return when those that it does have ended.
+func (r *Runner) Drain() { r.drain() }
 
 // Run claims jobs and does them, Slots at once, until ctx ends; then it waits
 // for what it began. A job in progress when ctx ends is left as it is, to be
@@ -104,11 +111,14 @@ func New(c Config) *Runner {
 func (r *Runner) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	claims, stopClaims := context.WithCancel(ctx)
+	defer stopClaims()
+	defer context.AfterFunc(r.draining, stopClaims)()
 	var wg sync.WaitGroup
 	errs := make([]error, r.cfg.Slots)
 	for i := range r.cfg.Slots {
 		wg.Go(func() {
-			if errs[i] = r.loop(ctx); errs[i] != nil {
+			if errs[i] = r.loop(ctx, claims); errs[i] != nil {
 				stop() // the others would wait for work that the desk cannot record
 			}
 		})
@@ -117,10 +127,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (r *Runner) loop(ctx context.Context) error {
+func (r *Runner) loop(ctx, claims context.Context) error {
 	for {
-		a, err := r.cfg.Desk.Claim(ctx, ci.RunnerInfo{Name: r.cfg.Name})
-		if ctx.Err() != nil {
+		a, err := r.cfg.Desk.Claim(claims, ci.RunnerInfo{Name: r.cfg.Name})
+		if ctx.Err() != nil || err != nil && r.draining.Err() != nil {
 			return nil
 		}
 		if err != nil {
