@@ -107,11 +107,15 @@ func resources(pid int) (own ci.Usage, shared int64) {
 }
 
 // traffic is what the interfaces but loopback have received and sent.
-func traffic() (t [2]int64) {
+func traffic() [2]int64 {
 	data, err := os.ReadFile("/proc/net/dev")
 	if err != nil {
-		return t
+		return [2]int64{}
 	}
+	return trafficIn(data)
+}
+
+func trafficIn(data []byte) (t [2]int64) {
 	for line := range bytes.Lines(data) {
 		name, counters, ok := bytes.Cut(line, []byte(":"))
 		f := bytes.Fields(counters)

@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,5 +59,25 @@ func TestSamplerLooksSeldom(t *testing.T) {
 	}
 	if looks > 1820 {
 		t.Errorf("%d looks in an hour", looks)
+	}
+}
+
+func TestTrafficIn(t *testing.T) {
+	t.Parallel()
+	const text = `Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo: 9999999    9999    0    0    0     0          0         0  9999999    9999    0    0    0     0       0          0
+  eth0: 1500       10    0    0    0     0          0         0      700       7    0    0    0     0       0          0
+eth1:18446744073709551615 1 0 0 0 0 0 0 5 1 0 0 0 0 0 0
+  odd: 1
+`
+	if got := trafficIn([]byte(text)); got[1] != 705 {
+		t.Errorf("got %v, want 705 bytes sent", got)
+	}
+	if got := trafficIn([]byte(strings.Replace(text, "18446744073709551615", "500", 1))); got != [2]int64{2000, 705} {
+		t.Errorf("got %v, want 2000 received and 705 sent", got)
+	}
+	if got := trafficIn(nil); got != [2]int64{} {
+		t.Errorf("got %v", got)
 	}
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -10,6 +11,19 @@ import (
 
 // mostShown is how many jobs of a kind a load lists.
 const mostShown = 500
+
+// seen are the projects of a load that the user may see.
+func (a *App) seen(ctx context.Context, u ci.User, l ci.Load) (map[string]bool, error) {
+	visible := map[string]bool{}
+	for _, j := range slices.Concat(l.Running, l.Waiting) {
+		visible[j.Project] = false
+	}
+	projects, err := a.cfg.Store.ProjectsNamed(ctx, slices.Collect(maps.Keys(visible)))
+	for name, p := range projects {
+		visible[name] = can(roleIn(u, p), viewBuild)
+	}
+	return visible, err
+}
 
 // Load says what this server has running and waiting. Of projects that the user
 // may not see it tells only how much there is.
@@ -22,12 +36,8 @@ func (a *App) Load(ctx context.Context) (ci.Load, error) {
 	all := seesAll(u)
 	visible := map[string]bool{}
 	if !all {
-		names, err := a.names(ctx, viewBuild)
-		if err != nil {
+		if visible, err = a.seen(ctx, u, l); err != nil {
 			return ci.Load{}, err
-		}
-		for _, n := range names {
-			visible[n] = true
 		}
 	}
 	by := map[string]*ci.LoadProject{}
