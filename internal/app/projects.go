@@ -103,9 +103,10 @@ func (a *App) UpdateProject(ctx context.Context, p ci.Project) (ci.Project, erro
 		if blind {
 			p.Revision = old.Revision
 		}
-		put, err := a.cfg.Store.PutProject(ctx, p)
+		noting := a.noting(ctx, u, updateProject, p.Name, fmt.Sprintf("revision %d", p.Revision+1))
+		put, err := a.cfg.Store.PutProject(noting, p)
 		if err == nil {
-			return put, a.changed(ctx, u, updateProject, p.Name, "", fmt.Sprintf("revision %d", put.Revision))
+			return put, a.changed(noting, u, updateProject, p.Name, "", fmt.Sprintf("revision %d", put.Revision))
 		}
 		if !errors.Is(err, ci.ErrConflict) {
 			return ci.Project{}, circular(err)
@@ -176,7 +177,8 @@ func (a *App) DeleteProject(ctx context.Context, name string, revision int64, fo
 	if err != nil {
 		return err
 	}
-	err = a.cfg.Store.DeleteProject(ctx, name, false)
+	noting := a.noting(ctx, u, deleteProject, name, fmt.Sprintf("%d builds", len(ids)))
+	err = a.cfg.Store.DeleteProject(noting, name, false)
 	for tries := 0; force && errors.Is(err, ci.ErrConflict) && tries < stopTries; tries++ {
 		if err := a.stopAll(ctx, name); err != nil {
 			return err
@@ -184,12 +186,13 @@ func (a *App) DeleteProject(ctx context.Context, name string, revision int64, fo
 		if ids, err = a.allBuilds(ctx, name); err != nil {
 			return err
 		}
-		err = a.cfg.Store.DeleteProject(ctx, name, false)
+		noting = a.noting(ctx, u, deleteProject, name, fmt.Sprintf("%d builds", len(ids)))
+		err = a.cfg.Store.DeleteProject(noting, name, false)
 	}
 	if err != nil {
 		return err
 	}
-	err = a.changed(ctx, u, deleteProject, name, "", fmt.Sprintf("%d builds", len(ids)))
+	err = a.changed(noting, u, deleteProject, name, "", fmt.Sprintf("%d builds", len(ids)))
 	for _, id := range ids {
 		err = errors.Join(err, a.discard(ctx, id, ci.PartBuild))
 	}

@@ -220,11 +220,11 @@ func (a *App) link(ctx context.Context, from ci.Origin, who ci.Identity) (ci.Use
 	case made && !a.cfg.SSO.Create:
 		return u, fmt.Errorf("there is no user %q here: ask an administrator to make one: %w", who.Name, ci.ErrDenied)
 	case made:
-		u = ci.User{Name: who.Name, Role: a.cfg.SSO.Role, Full: who.Full, Mail: who.Mail}
+		u = ci.User{Name: who.Name, Role: a.cfg.SSO.Role, Full: who.Full, Mail: who.Mail, Revision: -1}
 		if checkUser(u, ci.User{}) != nil {
 			u.Full, u.Mail = "", "" // what cannot be shown is left out
 		}
-	case err != nil:
+	case err != nil || u.Disabled:
 		return u, err
 	default:
 		tokens, err := a.cfg.Store.Tokens(ctx, u.Name)
@@ -244,6 +244,9 @@ func (a *App) link(ctx context.Context, from ci.Origin, who ci.Identity) (ci.Use
 	detail := describe(u) + ", by a login at " + who.Issuer
 	ctx = a.noting(ctx, by, v, "", detail)
 	put, err := a.cfg.Store.PutUser(ctx, u)
+	if errors.Is(err, ci.ErrConflict) { // another server of the same database was faster
+		err = fmt.Errorf("the user %q was changed at the same moment: log in again: %w", u.Name, ci.ErrDenied)
+	}
 	if err != nil {
 		return u, err
 	}

@@ -280,7 +280,22 @@ func TestPasswordLink(t *testing.T) {
 	if err := db.SetPassword(ctx, ci.NewPassword{User: "ann", Hash: "y", Code: link.Hash}); !errors.Is(err, ci.ErrNotFound) {
 		t.Errorf("expired: got %v", err)
 	}
-	for _, bad := range []string{"", code + "x", link.Hash, late} {
+	// A link does not outlive another way to a new password, nor its user.
+	second, err := a.PasswordLink(ctx, "ann", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.SetPassword(ctx, ci.NewPassword{User: "ann", Hash: "z"}); err != nil {
+		t.Fatal(err)
+	}
+	third, err := a.PasswordLink(ctx, "ann", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.DeleteUser(ctx, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{second, third, "", code + "x", link.Hash, late} {
 		if _, err := a.PasswordLinkOf(ctx, bad); !errors.Is(err, ci.ErrNotFound) {
 			t.Errorf("%q: got %v", bad, err)
 		}

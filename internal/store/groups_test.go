@@ -19,6 +19,11 @@ func TestGroups(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		_, err := db.PutUser(ctx, ci.User{Name: "ann", Revision: -1})
+		want(t, "one that must be new", err, ci.ErrConflict)
+		if eve, err := db.PutUser(ctx, ci.User{Name: "carol", Revision: -1}); err != nil || eve.Revision != 1 {
+			t.Errorf("got %+v, %v", eve, err)
+		}
 		web, err := db.PutGroup(ctx, ci.Group{Name: "web", Role: ci.RoleViewer, Projects: map[string]ci.Role{"shop": ci.RoleAdmin}, Description: "ü"})
 		if err != nil || web.Revision != 1 || web.Created.IsZero() {
 			t.Fatalf("got %+v, %v", web, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // SetPassword stores the hash of a new password of a user, and ends the user's
-// sessions but one. With a code, that is used up; one that is not there any more
+// sessions but one, and all codes. With a code, that is used up; one that is not there any more
 // is ci.ErrNotFound, and nothing is stored.
 func (db *DB) SetPassword(ctx context.Context, p ci.NewPassword) error {
 	err := db.write(ctx, func(t *tx) error {
@@ -32,7 +32,8 @@ func (db *DB) SetPassword(ctx context.Context, p ci.NewPassword) error {
 		if n == 0 {
 			return ci.ErrNotFound
 		}
-		if _, err := t.exec("DELETE FROM codes WHERE hash = $1", p.Code); err != nil {
+		// With it go the other links of the user: who has one may not be the user.
+		if _, err := t.exec("DELETE FROM codes WHERE hash = $1 OR owner = $2", p.Code, p.User); err != nil {
 			return err
 		}
 		return t.endSessions(p.User, 0, p.Keep)

@@ -10,7 +10,8 @@ import (
 )
 
 // PutUser stores a user, new or changed. With a Revision it must be that of the
-// stored one: another is ci.ErrConflict, because somebody else changed it. Created
+// stored one: another is ci.ErrConflict, because somebody else changed it; with -1
+// there must be none, and 0 is for whatever there is. Created
 // stays what it first was, and the password of one who is there what it is
 // (SetPassword). The answer has the new revision.
 func (db *DB) PutUser(ctx context.Context, u ci.User) (ci.User, error) {
@@ -25,7 +26,7 @@ func (db *DB) PutUser(ctx context.Context, u ci.User) (ci.User, error) {
 		switch {
 		case err != nil:
 			return err
-		case !found && u.Revision != 0:
+		case !found && u.Revision > 0:
 			return ci.ErrNotFound
 		case found && u.Revision != 0 && u.Revision != revision:
 			return fmt.Errorf("revision %d was changed meanwhile and is now %d; get it again and repeat the change: %w", u.Revision, revision, ci.ErrConflict)
@@ -80,6 +81,10 @@ func (db *DB) DeleteUser(ctx context.Context, name string) error {
 			return ci.ErrNotFound
 		}
 		if _, err := t.exec("DELETE FROM tokens WHERE owner = $1", name); err != nil {
+			return err
+		}
+		// Nor is there anything left to log in with for one of the same name later.
+		if _, err := t.exec("DELETE FROM codes WHERE owner = $1", name); err != nil {
 			return err
 		}
 		_, err = t.exec("DELETE FROM users WHERE name = $1", name)
