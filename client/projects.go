@@ -25,6 +25,7 @@ type Project struct {
 	Retention   Retention         `json:"retention,omitzero"`
 	Private     bool              `json:"private,omitempty"`
 	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: server, aws, vault; for administrators to say
+	BuildRole   string            `json:"buildRole,omitempty"`     // of its builds, in the project, by a token of their own: viewer or builder; "" = they have none
 	Created     time.Time         `json:"created"`                 // the server's to say
 	Updated     time.Time         `json:"updated"`                 // the same
 	Revision    int64             `json:"revision"`                // the same

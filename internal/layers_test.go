@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"internal/blob":               {"internal/ci"},
 	"internal/logs":               {"internal/ci", "internal/filelock"},
 	"internal/secret":             {"internal/ci"},
+	"internal/identity":           {"internal/ci"},
 	"internal/notify":             {"internal/ci"},
 	"internal/trace":              {"internal/ci"},
 	"internal/source":             {"internal/ci", "internal/fileset"},
@@ -52,7 +53,7 @@ var layers = map[string][]string{
 	// The public Go client knows nothing of the server's packages.
 	"client": {},
 	// 3: what works with several of layer 2.
-	"internal/app":    {"internal/ci", "internal/secret", "internal/engine", "internal/store", "internal/logs", "internal/blob", "internal/oidc"},
+	"internal/app":    {"internal/ci", "internal/secret", "internal/identity", "internal/engine", "internal/store", "internal/logs", "internal/blob", "internal/oidc"},
 	"internal/depot":  {"internal/ci", "internal/store", "internal/logs", "internal/blob"},
 	"internal/runner": {"internal/ci", "internal/fileset", "internal/report", "internal/runtimes"},
 	// 4: what translates a protocol.

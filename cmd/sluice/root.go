@@ -44,7 +44,7 @@ var commands = []struct {
 	make func() *cobra.Command
 }{
 	{"run", newRun}, {"lint", newLint}, {"plan", newPlan}, {"schema", newSchema}, {"env", newEnv}, {"doctor", newDoctor},
-	{"secret", newSecret}, {"shell", newShell}, {"sweep", newSweep},
+	{"secret", newSecret}, {"identity", newIdentity}, {"shell", newShell}, {"sweep", newSweep},
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"node", newNode}, {"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},

@@ -106,7 +106,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return s.desk.SecretsOf(b) }, Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
-		Left:  s.leave,
+		Left: s.leave, Identity: s.identityOf,
 		Fault: func(id ci.JobID, err error) { log.Error("the end of a job was refused", "job", id, "err", err) },
 	})
 	s.auth = auth.New(s.db, nil)
@@ -118,10 +118,10 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Node: node.Name, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention})
+		Seal: s.sealTarget, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention, Identity: s.issuer()})
 	s.api = api.New(api.Config{
 		App:      s.desk,
-		Identify: s.auth.Identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,
+		Identify: s.identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,
 	})
 	s.gauges.read(s)
 	return s, nil

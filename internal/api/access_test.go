@@ -128,6 +128,8 @@ var table = map[string]access{
 	"pruneGlobalSecret":     {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"name":"/a/global","keep":1}`},
 	"deleteGlobalSecret":    {least: ci.RoleAdmin, ok: 204, where: "server", query: "?name=/doomed"},
 	"grantSecret":           {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"name":"/a/global","projects":["other"]}`},
+	"issueIDToken":          {least: ci.RoleViewer, ok: 403, body: `{"audience":"x"}`}, // for the build alone
+	"rotateIdentityKeys":    {least: ci.RoleAdmin, ok: 204, where: "server"},
 	"rotateMasterKey":       {least: ci.RoleAdmin, ok: 200, where: "server", body: `{"forget":true}`},
 }
 

@@ -87,6 +87,7 @@ func New(c Config) *API {
 	a.tokens()
 	a.secrets()
 	a.nodes()
+	a.identity()
 	a.audit()
 	a.usage()
 	a.groups()

@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-ci/sluice/internal/engine"
 	"github.com/sluice-ci/sluice/internal/executor/executortest"
 	"github.com/sluice-ci/sluice/internal/frontend/buildspec"
+	"github.com/sluice-ci/sluice/internal/identity"
 	"github.com/sluice-ci/sluice/internal/logs"
 	"github.com/sluice-ci/sluice/internal/runner"
 	"github.com/sluice-ci/sluice/internal/secret"
@@ -99,13 +100,16 @@ func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Conf
 		t.Fatal(err)
 	}
 	w.uploads = &source.Uploads{Blobs: blobs, Most: 1 << 20, Unpacked: 8 << 20, Quota: 4 << 20}
-	fetcher := source.New(source.Options{Uploads: w.uploads})
+	fetcher := source.New(source.Options{Cache: filepath.Join(w.dir, "git"), Uploads: w.uploads})
 	w.engine = engine.New(engine.Config{Store: w.store, Fronts: []ci.FrontEnd{buildspec.New()}, Fetcher: fetcher, Compilers: 2})
 	output := func(id ci.JobID) string { return filepath.Join(w.dir, "out", filepath.FromSlash(string(id))) }
 	r := runner.New(runner.Config{
 		Slots: 4, Desk: w.engine, Fetcher: fetcher, Logs: w.logs, Output: output, Packaging: runner.Folder, AnyRuntime: true,
 		Secrets: func(b ci.Build) ci.SecretSource { return w.app.SecretsOf(b) },
-		Place:   func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
+		Identity: func(ctx context.Context, b ci.Build) ([]ci.Variable, []string, error) {
+			return w.app.IdentityOf(ctx, b, w.url)
+		},
+		Place: func(_ context.Context, r ci.Runtime) (ci.Executor, ci.Runtime, error) { return w.script, r, nil },
 	})
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -134,7 +138,8 @@ func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Conf
 			}
 			return time.Now()
 		},
-		Secrets: safe, Further: map[string]ci.SecretSource{ci.SourceServer: secret.Given{"/server/own": "the server's"}},
+		Identity: identity.New(identity.Config{Safe: safe, Records: w.store, URL: func() string { return w.url }, Build: w.engine.Build, Project: w.store.Project}),
+		Secrets:  safe, Further: map[string]ci.SecretSource{ci.SourceServer: secret.Given{"/server/own": "the server's"}},
 		Discard: func(_ context.Context, id ci.BuildID, part string) error {
 			if part != ci.PartArtifacts {
 				if err := w.logs.Remove(id); err != nil || part == ci.PartLogs {
@@ -154,7 +159,13 @@ func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Conf
 	if _, err := w.auth.Bootstrap(ctx, func(s string) error { w.token = s; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	c := api.Config{App: w.app, Identify: w.auth.Identify, Version: "test", Log: slog.New(slog.NewTextHandler(w.log, nil))}
+	identify := func(ctx context.Context, token string) (ci.User, error) {
+		if strings.HasPrefix(token, identity.Prefix) {
+			return w.app.Identify(ctx, token)
+		}
+		return w.auth.Identify(ctx, token)
+	}
+	c := api.Config{App: w.app, Identify: identify, Version: "test", Log: slog.New(slog.NewTextHandler(w.log, nil))}
 	for _, f := range change {
 		f(&c)
 	}

@@ -29,7 +29,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 		{api.NewLogin{}, client.NewLogin{}}, {api.LoginMethods{}, client.LoginMethods{}}, {api.NewHandover{}, client.NewHandover{}}, {app.GroupInfo{}, client.Group{}}, {api.NewPassword{}, client.NewPassword{}},
 		{ci.Target{}, client.Target{}}, {api.PutTarget{}, client.PutTarget{}}, {app.TargetPut{}, client.TargetPut{}},
 		{app.TargetTest{}, client.TargetTest{}}, {ci.Delivery{}, client.Delivery{}},
-		{app.SecretInfo{}, client.SecretInfo{}}, {api.NewSecret{}, client.NewSecret{}}, {ci.KeyRotation{}, client.KeyRotation{}},
+		{app.SecretInfo{}, client.SecretInfo{}}, {api.NewSecret{}, client.NewSecret{}}, {ci.KeyRotation{}, client.KeyRotation{}}, {api.NewIDToken{}, client.NewIDToken{}}, {app.IDToken{}, client.IDToken{}},
 	} {
 		same(t, fmt.Sprintf("%T", c.client), reflect.TypeOf(c.server), reflect.TypeOf(c.client), map[[2]reflect.Type]bool{})
 	}

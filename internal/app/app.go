@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/engine"
+	"github.com/sluice-ci/sluice/internal/identity"
 	"github.com/sluice-ci/sluice/internal/logs"
 	"github.com/sluice-ci/sluice/internal/store"
 )
@@ -29,6 +30,8 @@ type Config struct {
 	Retention ci.Retention // of projects that say nothing
 	// Secrets seals what the server keeps; nil = it keeps none.
 	Secrets Secrets
+	// Identity gives builds tokens; nil = they get none.
+	Identity *identity.Issuer
 	// Further are the sources of secrets beside its own, by the names of ci.SecretSources.
 	Further map[string]ci.SecretSource
 	// Audit writes down what somebody did; nil = into Store.
@@ -128,6 +131,8 @@ const (
 	deleteBudget  verb = "budget.delete"
 	changeTarget  verb = "target.change"        // of a project
 	serverTarget  verb = "target.change-server" // of all projects
+	issueIdentity verb = "identity.issue"       // what builds do
+	rotateIssuer  verb = "identity.rotate-keys"
 	viewSecret    verb = "secret.view"
 	setSecret     verb = "secret.set"
 	deleteSecret  verb = "secret.delete"

@@ -87,6 +87,9 @@ func checkProject(p ci.Project) error {
 	}
 	in.tags(p.Tags)
 	in.secretSources(p.Secrets)
+	if p.BuildRole != ci.RoleNone && p.BuildRole != ci.RoleViewer && p.BuildRole != ci.RoleBuilder {
+		in.add("buildRole", "%.40q: want viewer or builder, or nothing for builds without a token", p.BuildRole)
+	}
 	in.after(p)
 	return in.err()
 }

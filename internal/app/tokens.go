@@ -103,6 +103,9 @@ func (a *App) IssueToken(ctx context.Context, n NewToken) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
+	if by.Build != "" {
+		return IssuedToken{}, fmt.Errorf("a build has its own token, which ends with it, and makes no others: %w", ci.ErrDenied)
+	}
 	if n.User == "" {
 		n.User = by.Name
 	}

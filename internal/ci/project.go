@@ -23,6 +23,7 @@ type Project struct {
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`       // only those who were given a role in it see it
 	Secrets     []string          `json:"secretSources,omitempty"` // further sources of secrets that its builds may use: SecretSources
+	BuildRole   Role              `json:"buildRole,omitempty"`     // of its builds, in the project, by a token of their own: viewer or builder; "" = they have none
 	Created     time.Time         `json:"created"`
 	Updated     time.Time         `json:"updated"`
 	Revision    int64             `json:"revision"` // grows with each change; 0 = not stored yet

@@ -35,6 +35,8 @@ type User struct {
 	// Token, of a request and never stored, is what it came with, without the
 	// hash; nil = no token.
 	Token *Token `json:"-"`
+	// Build, of a request and never stored, is the build whose token it came with.
+	Build BuildID `json:"-"`
 	// From, of a request and never stored, is where it came from.
 	From Origin `json:"-"`
 }

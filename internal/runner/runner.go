@@ -55,6 +55,9 @@ type Config struct {
 	Keep       func(ci.JobRun, ci.Sandbox) bool  // asked at the end of a job; true leaves the sandbox alone
 	// Left is told of a job that is somebody else's by now, whose sandbox was left as it is; nil = nobody is.
 	Left func(context.Context, ci.JobID)
+	// Identity gives further variables of a job, and which texts of them are secret;
+	// asked again for the same job it answers the same. Nil = none.
+	Identity func(context.Context, ci.Build) (vars []ci.Variable, secret []string, err error)
 	// Fault is told of a job that the desk does not take back, by a runner that goes
 	// on with others then. Nil = Run returns that error.
 	Fault func(ci.JobID, error)

@@ -32,6 +32,14 @@ func (j *job) variables(ctx context.Context) error {
 	if j.r.cfg.Variables != nil {
 		add(j.r.cfg.Variables(*j.a))
 	}
+	if j.r.cfg.Identity != nil {
+		vars, hide, err := j.r.cfg.Identity(ctx, j.a.Build)
+		if err != nil {
+			return fmt.Errorf("give the build its identity: %w", err)
+		}
+		j.mask = append(j.mask, hide...)
+		add(vars)
+	}
 	add(j.a.Job.Variables)
 	add(j.a.Build.Variables)
 	add(j.a.Job.Own)
