@@ -44,6 +44,14 @@ func (j *job) fail(s ci.Status, reason string) {
 	}
 }
 
+// stopped notes that the job ends before it did everything. No phase may say so:
+// ctx can end between two of them, or before any that an earlier process left.
+func (j *job) stopped(ctx context.Context) {
+	var s ci.StepRun
+	j.mark(ctx, &s, nil)
+	j.fail(s.Status, reason(&s))
+}
+
 // run takes the job through its phases; the outcome is in j.result. ctx ends when
 // the job is to stop, process only when the whole process is: a job that was
 // stopped is still finalized. An error means that the desk does not take what is
@@ -69,7 +77,9 @@ func (j *job) run(process, ctx context.Context) error {
 			return err
 		}
 	}
-	if ok && upload && ctx.Err() == nil {
+	if ok && upload && ctx.Err() != nil {
+		j.stopped(ctx)
+	} else if ok && upload {
 		if _, err := j.phase(ctx, ci.PhaseUploadArtifacts, j.upload); err != nil {
 			return err
 		}
@@ -119,7 +129,11 @@ func (j *job) commands(ctx context.Context) (upload bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if ctx.Err() != nil || j.result.Status == ci.Errored {
+		if ctx.Err() != nil {
+			j.stopped(ctx)
+			return false, nil
+		}
+		if j.result.Status == ci.Errored {
 			return false, nil
 		}
 		if ok || plan.OnFailure.Action == ci.FailContinue {
