@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 )
@@ -262,9 +263,20 @@ func failf(code, format string, args ...any) error {
 	return &failure{code: code, err: fmt.Errorf(format, args...)}
 }
 
+// findWithin is how long finding a sandbox may take only to end it.
+const findWithin = time.Minute
+
 // close ends the sandbox unless somebody wants to keep it. It is called when the
 // end of the job is recorded: until then a new process would need the sandbox.
 func (j *job) close(ctx context.Context) {
+	if j.sandbox == nil && j.a.Began {
+		// The job was to stop before its sandbox was found again. What runs in there must end all the same.
+		find, cancel := context.WithTimeout(context.WithoutCancel(ctx), findWithin)
+		defer cancel()
+		if err := j.open(find, io.Discard); err != nil && j.sandbox == nil {
+			j.r.cfg.Log.Warn("the sandbox of a job that was stopped is left to the next start", "job", j.a.Run.ID, "err", err)
+		}
+	}
 	if j.sandbox == nil || (j.r.cfg.Keep != nil && j.r.cfg.Keep(j.result, j.sandbox)) {
 		return
 	}

@@ -5,8 +5,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
+	"github.com/sluice-ci/sluice/internal/runner"
 )
 
 // lateSecret is one that, when held, is found no sooner than the job is to stop.
@@ -53,5 +55,41 @@ func TestStoppedWhileNobodyRan(t *testing.T) {
 	}
 	if strings.Contains(phases(got), "UPLOAD") {
 		t.Errorf("got phases\n%s", phases(got))
+	}
+	if left := w.script.Jobs(); len(left) != 0 {
+		t.Errorf("sandboxes left behind: %v", left)
+	}
+}
+
+// stoppedAtOnce is a desk whose jobs that began before are to stop before anything is done.
+type stoppedAtOnce struct{ runner.Desk }
+
+func (d stoppedAtOnce) Claim(ctx context.Context, info ci.RunnerInfo) (*ci.Assignment, error) {
+	a, err := d.Desk.Claim(ctx, info)
+	if err == nil && a.Began {
+		a.Timeout = -time.Since(a.Run.Started) // it has been over for as long as the job ran
+	}
+	return a, err
+}
+
+// A job that is to stop before the next process has found its sandbox leaves none.
+func TestStoppedBeforeItsSandboxIsFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "phases: {build: {commands: ['wait here']}}\n")
+	w.config = func(c *runner.Config) { c.Desk = stoppedAtOnce{c.Desk} }
+	first := w.process(t.Context(), 0, false)
+	if _, err := first.engine.Start(t.Context(), w.request()); err != nil {
+		t.Fatal(err)
+	}
+	<-w.script.Reached("here")
+	first.stop()
+	if err := <-first.done; err != nil {
+		t.Fatal(err)
+	}
+	if got := w.wait(w.process(t.Context(), 0, false)); got.Status != ci.TimedOut {
+		t.Errorf("got %s (%q), want timed_out", got.Status, got.Reason)
+	}
+	if left := w.script.Jobs(); len(left) != 0 {
+		t.Errorf("sandboxes left behind: %v", left)
 	}
 }
