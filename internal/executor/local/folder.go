@@ -145,6 +145,19 @@ func (f folder) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
+// removeStaleLock removes the lock of a sandbox that is gone: whoever removed that
+// was killed before the lock could go, too.
+func (f folder) removeStaleLock() error {
+	if _, err := os.Lstat(f.path()); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	unlock, ok, err := f.tryLock()
+	if ok {
+		unlock() // which removes it, unless the sandbox is there by now
+	}
+	return err
+}
+
 func (f folder) tryLock() (unlock func(), ok bool, err error) {
 	return f.flock(unix.LOCK_EX | unix.LOCK_NB)
 }

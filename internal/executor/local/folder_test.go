@@ -44,3 +44,29 @@ func TestTornRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepRemovesStaleLocks: one who is killed between the removal of a sandbox
+// and that of its lock leaves a file, which nobody would look at again.
+func TestSweepRemovesStaleLocks(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	e := New(Config{Root: root})
+	stale, held := folderOf(root, "b/stale"), folderOf(root, "b/held")
+	if err := os.WriteFile(stale.path()+".lock", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unlock, ok, err := held.tryLock() // somebody makes this one
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	defer unlock()
+	if err := e.Sweep(t.Context(), func(ci.JobID) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(stale.path() + ".lock"); !os.IsNotExist(err) {
+		t.Errorf("the lock of nobody: %v, want it gone", err)
+	}
+	if _, err := os.Lstat(held.path() + ".lock"); err != nil {
+		t.Errorf("the lock that is held: %v", err)
+	}
+}

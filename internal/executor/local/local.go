@@ -189,6 +189,10 @@ func (e *Executor) Sweep(ctx context.Context, live func(ci.JobID) bool) error {
 	}
 	var all error
 	for _, d := range entries {
+		if name, isLock := strings.CutSuffix(d.Name(), ".lock"); isLock && d.Type().IsRegular() {
+			all = errors.Join(all, folder{root: e.cfg.Root, name: name}.removeStaleLock())
+			continue
+		}
 		if strings.HasPrefix(d.Name(), ".") || !(d.IsDir() || d.Type() == os.ModeSymlink) {
 			continue
 		}
