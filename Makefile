@@ -14,7 +14,7 @@ SCRIPTS      = $(shell git ls-files '*.sh') .ci/run
 FAST := ./internal/ci ./internal/runtimes ./internal/frontend/... ./internal/logs ./internal/blob/... \
 	./internal/fileset ./internal/report ./internal/image ./internal/buildtool ./internal/engine ./internal/store ./internal/auth ./internal/app ./internal/api ./client ./test/summary
 
-.PHONY: help build test check lint layers fmt fuzz bench demo engines engines-stop clean
+.PHONY: help build test check lint layers fmt fuzz bench soak demo engines engines-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +55,9 @@ fuzz: ## run each fuzzer for FUZZTIME (5s)
 
 bench: build ## measure the budgets, each beside the bare work
 	@test/bench/run.sh
+
+soak: build ## an hour of load and kills, on SQLite and PostgreSQL (SOAKTIME for each, 30m)
+	@eval "$$(test/engines/postgres.sh start)" && export SLUICE_TEST_POSTGRES && test/soak/run.sh $(or $(SOAKTIME),30m)
 
 demo: build ## build a real project with ./sluice and show what comes out
 	@sh examples/demo.sh
