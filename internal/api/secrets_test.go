@@ -240,3 +240,20 @@ func TestSecretReferences(t *testing.T) {
 		t.Error("looked up for a build that has ended")
 	}
 }
+
+// TestWhatFollowsAnUntrustedBuildIsUntrusted: what it exported is handed on.
+func TestWhatFollowsAnUntrustedBuildIsUntrusted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	lib := w.project("lib", "phases: {build: {commands: [echo lib]}}")
+	app := w.project("app", fmt.Sprintf(withSecrets, "/own"))
+	app.After = []string{"lib"}
+	w.update(app)
+	w.secret("app", "/own")
+	if _, err := w.engine.Start(t.Context(), engine.Request{Project: "lib", Source: ci.Source{Type: lib.Source.Type, Location: lib.Source.Location}, Untrusted: true}); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.until("app", 1); !b.Untrusted || b.Status != client.Failed {
+		t.Errorf("got %s, untrusted %v", b.Status, b.Untrusted)
+	}
+}

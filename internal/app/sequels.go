@@ -141,6 +141,7 @@ func (a *App) buildAfter(ctx context.Context, up ci.Build, project string) error
 	r := s.request(p, ci.User{})
 	r.Key, r.Initiator = "after "+string(up.ID), fmt.Sprintf("%s/%d", up.Project, up.Number)
 	r.After = &ci.BuildRef{ID: up.ID, Project: up.Project, Number: up.Number}
+	r.Untrusted = up.Untrusted // what it exported may be made to steer this one
 	_, _, err = a.cfg.Engine.Enqueue(ctx, r)
 	return err
 }
