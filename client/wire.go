@@ -164,7 +164,7 @@ type Usage struct {
 	CPUSeconds  float64 `json:"cpuSeconds,omitempty"`
 	PeakMemory  int64   `json:"peakMemory,omitempty"`
 	OOMKills    int     `json:"oomKills,omitempty"`
-	PeakCPUs    float64 `json:"peakCPUs,omitempty"`    // processors busy at once, over a second or so
+	PeakCPUs    float64 `json:"peakCPUs,omitempty"`    // processors busy at once, over a second or more
 	DiskRead    int64   `json:"diskRead,omitempty"`    // bytes from the disk
 	DiskWritten int64   `json:"diskWritten,omitempty"` // bytes to the disk
 	NetIn       int64   `json:"netIn,omitempty"`       // bytes received, where the network is the sandbox's own

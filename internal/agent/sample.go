@@ -14,7 +14,7 @@ import (
 const (
 	firstLook   = 500 * time.Millisecond
 	laterLooks  = time.Second
-	rarestLooks = 2 * time.Second
+	rarestLooks = 5 * time.Second
 )
 
 // sampler finds out what a command takes at most, by looking at its processes now

@@ -57,7 +57,7 @@ func TestSamplerLooksSeldom(t *testing.T) {
 			t.Fatalf("look %d after %s", looks, p)
 		}
 	}
-	if looks > 1820 {
+	if looks > 750 {
 		t.Errorf("%d looks in an hour", looks)
 	}
 }

@@ -60,7 +60,7 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if made {
 		err = a.changed(ctx, u, startBuild, project, rec.ID, fmt.Sprintf("build %d", rec.Number))
 	}
-	return BuildInfo{Build: rec, Waits: a.cfg.Engine.Waits(rec.ID)}, made, err
+	return BuildInfo{Build: rec, Waits: a.waits(ctx, rec.ID)}, made, err
 }
 
 func (s *Start) check() error {
@@ -288,7 +288,7 @@ func (a *App) Build(ctx context.Context, project string, number int64) (BuildInf
 		}
 		return info, nil
 	}
-	return BuildInfo{Build: b, Waits: a.cfg.Engine.Waits(b.ID)}, nil
+	return BuildInfo{Build: b, Waits: a.waits(ctx, b.ID)}, nil
 }
 
 // StopBuild asks a build to stop, and answers with how it then stands. Stopping

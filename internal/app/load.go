@@ -53,9 +53,6 @@ func (a *App) Load(ctx context.Context) (ci.Load, error) {
 				by[j.Project] = &ci.LoadProject{Project: j.Project}
 			}
 			count(by[j.Project], j)
-			if !all {
-				j.Detail = "" // it names builds of other projects
-			}
 			if len(kept) < mostShown {
 				kept = append(kept, j)
 			}
@@ -68,6 +65,11 @@ func (a *App) Load(ctx context.Context) (ci.Load, error) {
 		p.Takes.Memory += j.Takes.Memory
 	})
 	l.Waiting = shown(l.Waiting, func(p *ci.LoadProject, _ ci.LoadJob) { p.Waiting++ })
+	for i := range l.Waiting {
+		if l.Waiting[i].Detail, err = a.discreet(ctx, l.Waiting[i].Detail); err != nil {
+			return ci.Load{}, err
+		}
+	}
 	l.Projects = make([]ci.LoadProject, 0, len(by))
 	for _, p := range by {
 		l.Projects = append(l.Projects, *p)

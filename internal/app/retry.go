@@ -45,7 +45,7 @@ func (a *App) RetryBuild(ctx context.Context, project string, number int64, key 
 	if made {
 		err = a.changed(ctx, u, retryBuild, project, rec.ID, fmt.Sprintf("build %d, of %d%s", rec.Number, number, what))
 	}
-	return BuildInfo{Build: rec, Waits: a.cfg.Engine.Waits(rec.ID)}, made, err
+	return BuildInfo{Build: rec, Waits: a.waits(ctx, rec.ID)}, made, err
 }
 
 func (r Retry) String() string {

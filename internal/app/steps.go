@@ -126,6 +126,6 @@ func (a *App) Events(ctx context.Context, project string, number int64) (follow 
 		return nil, err
 	}
 	return func(ctx context.Context, from int64, f func(ci.Event) bool) error {
-		return a.cfg.Engine.Follow(ctx, id, from, f)
+		return a.cfg.Engine.Follow(ctx, id, from, func(e ci.Event) bool { return f(a.discreetly(ctx, e)) })
 	}, nil
 }

@@ -37,6 +37,7 @@ func (a *App) Why(ctx context.Context, project string, number int64) ([]Because,
 	var list []Because
 	var b ci.Build
 	for _, e := range events {
+		e = a.discreetly(ctx, e)
 		if err := b.Apply(e); err != nil {
 			return nil, err
 		}
@@ -52,7 +53,7 @@ func (a *App) Why(ctx context.Context, project string, number int64) ([]Because,
 		}
 		list = append(list, some...)
 	}
-	if text := a.cfg.Engine.Waits(id); text != "" && !b.Status.Done() {
+	if text := a.waits(ctx, id); text != "" && !b.Status.Done() {
 		list = append(list, Because{Time: a.cfg.Now(), What: "waiting", Text: text})
 	}
 	return list, nil

@@ -33,7 +33,7 @@ type LoadJob struct {
 	Takes    Share     `json:"takes"`
 	Since    time.Time `json:"since"`            // that it runs or waits
 	For      string    `json:"for,omitempty"`    // what it waits for: memory, processors, runner, turn, order, bigger job, definition
-	Detail   string    `json:"detail,omitempty"` // the same in words; only for those who may see all projects
+	Detail   string    `json:"detail,omitempty"` // the same in words
 }
 
 // LoadProject is what one project has running and waiting.
