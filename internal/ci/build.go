@@ -39,6 +39,14 @@ type Build struct {
 	Metered   int64      `json:"meteredSeconds"` // seconds that sandboxes were held, added up over the jobs
 }
 
+// Node is a server among those that share a database.
+type Node struct {
+	Name string
+	URL  string        // where others reach it
+	Beat int64         // grows as long as it lives
+	Left time.Duration // until it said that it would be heard of again, by the database's clock; 0 = it is late
+}
+
 // Job finds an attempt by its ID; nil when there is none.
 func (b *Build) Job(id JobID) *JobRun {
 	for i := range b.Jobs {

@@ -113,7 +113,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if e.cfg.Shared != nil {
 		// The first beat comes before anything is looked at: until then others may
 		// take what this node has.
-		if err := errors.Join(e.Join(ctx), e.serveShared(ctx)); err != nil {
+		if err := errors.Join(e.Join(ctx), e.cfg.Shared.ForgetNodes(ctx, forgotten), e.serveShared(ctx)); err != nil {
 			return fmt.Errorf("recover builds: %w", err)
 		}
 		return nil

@@ -15,18 +15,22 @@ import (
 // in the hands of one of them, by name; what another says of it is refused by
 // Append with ci.ErrConflict.
 //
-// Beat says that a node lives and will for a while. Held lists the open builds
-// of a node, Abandoned those of nodes that are gone. Waiting shows those of other
-// nodes, as a list has them, that have waited for so long and none of whose jobs
-// has begun. Take gives a build of the last two kinds to a node, or is
-// ci.ErrConflict. Wish asks the node that has a build to stop it, Wishes is what a
+// Beat says that a node lives and will for a while, and Nodes how often each has;
+// ForgetNodes drops those that have not for long and have nothing in hand.
+// Held lists the open builds of a node, Abandoned those of nodes that nobody knows.
+// Waiting shows those of other nodes, as a list has them, that have waited for so
+// long and none of whose jobs has begun. Take gives a build to a node: one that has
+// begun only from a node that nobody knows or that has not beaten since gone was
+// seen, else it is ci.ErrConflict. Wish asks the node that has a build to stop it, Wishes is what a
 // node was asked, Granted ends a wish. Changed is closed at the next change.
 type Shared interface {
 	Beat(ctx context.Context, node, url string, length time.Duration) error
+	ForgetNodes(ctx context.Context, silent time.Duration) error
 	Held(ctx context.Context, node string) ([]ci.BuildID, error)
+	Nodes(ctx context.Context) ([]ci.Node, error)
 	Abandoned(ctx context.Context) ([]ci.BuildID, error)
 	Waiting(ctx context.Context, node string, length time.Duration, limit int) ([]ci.Build, error)
-	Take(ctx context.Context, id ci.BuildID, node string) error
+	Take(ctx context.Context, id ci.BuildID, node string, gone ci.Node) error
 	Wish(ctx context.Context, id ci.BuildID, cause string) error
 	Wishes(ctx context.Context, node string) (map[ci.BuildID]string, error)
 	Granted(ctx context.Context, id ci.BuildID) error
@@ -44,6 +48,7 @@ const (
 	lookAround   = time.Second            // how often a node looks at what others have
 	lookPause    = 50 * time.Millisecond  // between two looks at what it has itself
 	patientSince = 250 * time.Millisecond // how long a build waits before another node may have it
+	forgotten    = 7 * 24 * time.Hour     // after how long a node without builds is no longer listed
 	helpAtOnce   = 16                     // builds that a node takes from others at a look
 )
 
@@ -63,6 +68,7 @@ func (e *Engine) share(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() { e.beat(ctx) })
 	var last time.Time
+	seen := sightings{}
 	tick := time.NewTicker(lookAround)
 	defer tick.Stop()
 	for {
@@ -70,7 +76,7 @@ func (e *Engine) share(ctx context.Context) {
 		err := e.serveShared(ctx)
 		if err == nil && time.Since(last) >= lookAround {
 			last = time.Now()
-			err = errors.Join(e.inherit(ctx), e.help(ctx))
+			err = errors.Join(e.inherit(ctx, seen), e.help(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			e.cfg.Log.Warn("what other servers have cannot be looked at; trying again", "err", err)
@@ -146,15 +152,55 @@ func (e *Engine) serveShared(ctx context.Context) error {
 	return nil
 }
 
+// sightings are the beats of other nodes, each with when it was first seen, by
+// this node's clock that does not jump.
+type sightings map[string]sighting
+
+type sighting struct {
+	node  ci.Node
+	since time.Time
+}
+
+// silent lists the nodes that have not beaten for as long.
+func (s sightings) silent(nodes []ci.Node, now time.Time, length time.Duration) (gone []ci.Node) {
+	for _, n := range nodes {
+		if old, ok := s[n.Name]; !ok || old.node.Beat != n.Beat {
+			s[n.Name] = sighting{n, now}
+		} else if now.Sub(old.since) >= length {
+			gone = append(gone, n)
+		}
+	}
+	return gone
+}
+
 // inherit takes over what nodes had that are gone.
-func (e *Engine) inherit(ctx context.Context) error {
-	ids, err := e.cfg.Shared.Abandoned(ctx)
+func (e *Engine) inherit(ctx context.Context, seen sightings) error {
+	nodes, err := e.cfg.Shared.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if err := e.take(ctx, id, "a build was taken over, because its server is gone"); err != nil {
+	lost, err := e.cfg.Shared.Abandoned(ctx)
+	if err != nil {
+		return err
+	}
+	const told = "a build was taken over, because its server is gone"
+	for _, id := range lost {
+		if err := e.take(ctx, id, ci.Node{}, told); err != nil {
 			return err
+		}
+	}
+	for _, gone := range seen.silent(nodes, time.Now(), e.cfg.Node.Lease) {
+		if gone.Name == e.cfg.Node.Name {
+			continue
+		}
+		held, err := e.cfg.Shared.Held(ctx, gone.Name)
+		if err != nil {
+			return err
+		}
+		for _, id := range held {
+			if err := e.take(ctx, id, gone, told); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -178,7 +224,7 @@ func (e *Engine) help(ctx context.Context) error {
 		if b.Limits.Builds > 0 || !e.queue.room(e.cfg.Demand(b.Runtime)) {
 			continue
 		}
-		if err := e.take(ctx, b.ID, "a build that waited elsewhere was taken over"); err != nil {
+		if err := e.take(ctx, b.ID, ci.Node{}, "a build that waited elsewhere was taken over"); err != nil {
 			return err
 		}
 		free--
@@ -187,8 +233,8 @@ func (e *Engine) help(ctx context.Context) error {
 }
 
 // take brings a build into this node's hands, unless another was faster.
-func (e *Engine) take(ctx context.Context, id ci.BuildID, told string) error {
-	switch err := e.cfg.Shared.Take(ctx, id, e.cfg.Node.Name); {
+func (e *Engine) take(ctx context.Context, id ci.BuildID, gone ci.Node, told string) error {
+	switch err := e.cfg.Shared.Take(ctx, id, e.cfg.Node.Name, gone); {
 	case errors.Is(err, ci.ErrConflict), errors.Is(err, ci.ErrNotFound):
 		return nil
 	case err != nil:

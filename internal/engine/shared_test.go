@@ -23,15 +23,22 @@ func shared(t *testing.T) *store.DB {
 	return db
 }
 
+// impatient is a node that takes others for gone soon. Those beat so seldom that
+// they count as gone whatever they do.
+var impatient = engine.Config{Node: engine.Node{Lease: time.Second}}
+
 // node is one of several engines over a store. The answer's second part ends it
-// as kill -9 does: it says nothing more, and the others hear no more of it.
+// as kill -9 does: it says nothing more.
 func node(t *testing.T, db *store.DB, name string, c engine.Config) (*engine.Engine, func()) {
 	t.Helper()
 	c.Store, c.Shared, c.Fronts = db, db, []ci.FrontEnd{lines{}}
 	if c.Fetcher == nil {
 		c.Fetcher = text("a:")
 	}
-	c.Node = engine.Node{Name: name, URL: func() string { return "http://" + name }, Lease: time.Hour}
+	c.Node.Name, c.Node.URL = name, func() string { return "http://" + name }
+	if c.Node.Lease == 0 {
+		c.Node.Lease = time.Hour
+	}
 	e := engine.New(c)
 	if err := e.Recover(t.Context()); err != nil {
 		t.Fatal(err)
@@ -51,12 +58,7 @@ func node(t *testing.T, db *store.DB, name string, c engine.Config) (*engine.Eng
 		}
 	}
 	t.Cleanup(kill)
-	return e, func() {
-		kill()
-		if err := db.Beat(context.WithoutCancel(t.Context()), name, "", 0); err != nil {
-			t.Error(err)
-		}
-	}
+	return e, kill
 }
 
 // ended follows a build to its end, through any engine.
@@ -104,7 +106,7 @@ func TestTheBuildsOfAKilledEngineAreTakenOver(t *testing.T) {
 	running := begin(t, first, engine.Request{})
 	claim(t, first)
 	kill()
-	second, _ := node(t, db, "second", engine.Config{})
+	second, _ := node(t, db, "second", impatient)
 	again := claim(t, second)
 	if again.Run.ID.Build() != running || !again.Began {
 		t.Fatalf("handed out %s, begun %v, want the job that ran", again.Run.ID, again.Began)
@@ -123,10 +125,7 @@ func TestAnEngineThatWasSilentHasLostItsBuilds(t *testing.T) {
 	silent, _ := node(t, db, "silent", engine.Config{})
 	id := begin(t, silent, engine.Request{})
 	a := claim(t, silent)
-	if err := db.Beat(t.Context(), "silent", "", 0); err != nil {
-		t.Fatal(err)
-	}
-	other, _ := node(t, db, "other", engine.Config{})
+	other, _ := node(t, db, "other", impatient)
 	again := claim(t, other)
 
 	told := make(chan error, 1)

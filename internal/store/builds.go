@@ -56,7 +56,7 @@ func (db *DB) Create(ctx context.Context, b ci.Build, key string) (got ci.Build,
 			return err
 		}
 		if b.Node != "" && b.Limits.Builds > 0 { // only who has all of them can count them
-			if holder, err := t.holder(b.Project, b.ID); err != nil {
+			if holder, err := t.holder(b, ""); err != nil {
 				return err
 			} else if holder != "" {
 				got.Node = holder

@@ -9,22 +9,15 @@ import (
 	"github.com/sluice-ci/sluice/internal/ci"
 )
 
-// Node is a server that shares the database with others.
-type Node struct {
-	Name string
-	URL  string        // where others reach it
-	Left time.Duration // until it counts as gone, unless it is heard of; 0 = it is gone
-}
-
-// Beat says that the node lives, and will for a while longer. Time is the
-// database's own, so that nodes need not agree on one.
+// Beat says that the node lives, and that it will for a while longer. Others tell
+// by its count of beats whether it does: clocks jump, counts do not.
 func (db *DB) Beat(ctx context.Context, name, url string, length time.Duration) error {
 	err := db.write(ctx, func(t *tx) error {
 		now, err := t.now()
 		if err != nil {
 			return err
 		}
-		_, err = t.exec("INSERT INTO nodes (name, url, until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET url = excluded.url, until = excluded.until",
+		_, err = t.exec("INSERT INTO nodes (name, url, beat, until) VALUES ($1, $2, 1, $3) ON CONFLICT (name) DO UPDATE SET url = excluded.url, beat = nodes.beat + 1, until = excluded.until",
 			name, url, now+int64(length))
 		return err
 	})
@@ -34,17 +27,33 @@ func (db *DB) Beat(ctx context.Context, name, url string, length time.Duration) 
 	return nil
 }
 
+// ForgetNodes removes nodes that were last heard of so long ago and have nothing in hand.
+func (db *DB) ForgetNodes(ctx context.Context, silent time.Duration) error {
+	err := db.write(ctx, func(t *tx) error {
+		now, err := t.now()
+		if err != nil {
+			return err
+		}
+		_, err = t.exec("DELETE FROM nodes WHERE until < $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.node = nodes.name AND "+openStatus+")", now-int64(silent))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget nodes: %w", err)
+	}
+	return nil
+}
+
 // Nodes lists the nodes by name, those that are gone too.
-func (db *DB) Nodes(ctx context.Context) ([]Node, error) {
-	var list []Node
+func (db *DB) Nodes(ctx context.Context) ([]ci.Node, error) {
+	var list []ci.Node
 	err := db.query(ctx, func(r *sql.Rows) error {
-		var n Node
+		var n ci.Node
 		var until, now int64
-		err := r.Scan(&n.Name, &n.URL, &until, &now)
+		err := r.Scan(&n.Name, &n.URL, &n.Beat, &until, &now)
 		n.Left = max(0, time.Duration(until-db.clock(now)))
 		list = append(list, n)
 		return err
-	}, "SELECT name, url, until, "+db.dialect.clock()+" FROM nodes ORDER BY name")
+	}, "SELECT name, url, beat, until, "+db.dialect.clock()+" FROM nodes ORDER BY name")
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
@@ -67,11 +76,10 @@ func (db *DB) Held(ctx context.Context, node string) ([]ci.BuildID, error) {
 	return db.ids(ctx, "SELECT b.id FROM builds b WHERE "+openStatus+" AND b.node = $1 ORDER BY b.queued, b.row", node)
 }
 
-// Abandoned lists the builds that are not done and in the hands of a node that is
-// gone, or of none, oldest first.
+// Abandoned lists the builds that are not done and in the hands of a node that
+// nobody knows, or of none, oldest first.
 func (db *DB) Abandoned(ctx context.Context) ([]ci.BuildID, error) {
-	return db.ids(ctx, "SELECT b.id FROM builds b LEFT JOIN nodes n ON n.name = b.node WHERE "+openStatus+
-		" AND (n.name IS NULL OR n.until <= "+db.now()+") ORDER BY b.queued, b.row")
+	return db.ids(ctx, "SELECT b.id FROM builds b LEFT JOIN nodes n ON n.name = b.node WHERE "+openStatus+" AND n.name IS NULL ORDER BY b.queued, b.row")
 }
 
 // Waiting lists builds none of whose jobs has begun, that other nodes have in hand
@@ -84,14 +92,6 @@ func (db *DB) Waiting(ctx context.Context, node string, length time.Duration, li
 		return nil, fmt.Errorf("list builds that wait: %w", err)
 	}
 	return list, nil
-}
-
-// now is the time, in SQL, by the clock that all writers share.
-func (db *DB) now() string {
-	if clock := db.dialect.clock(); clock != "0" {
-		return clock
-	}
-	return fmt.Sprint(nanos(db.opt.Now()))
 }
 
 func (db *DB) ids(ctx context.Context, text string, args ...any) (list []ci.BuildID, err error) {
@@ -107,18 +107,19 @@ func (db *DB) ids(ctx context.Context, text string, args ...any) (list []ci.Buil
 	return list, nil
 }
 
-// Take gives a build that is not done to the node, if the one that has it is gone
-// or none of its jobs has begun; else that is ci.ErrConflict. What the one that
-// had it then says of it is refused with ci.ErrConflict. A build whose project
-// has a limit of builds at once goes only to the node that has the others.
-func (db *DB) Take(ctx context.Context, id ci.BuildID, node string) error {
-	if err := db.write(ctx, func(t *tx) error { return t.take(id, node) }); err != nil {
+// Take gives a build that is not done to the node. One of whose jobs one has begun
+// is taken only from a node that has not beaten since gone, as Nodes gave it (the
+// zero Node = one that nobody knows); else that is ci.ErrConflict. What the node
+// that had it then says of it is refused with ci.ErrConflict. A build whose project
+// has a limit of builds at once goes only where the others are.
+func (db *DB) Take(ctx context.Context, id ci.BuildID, node string, gone ci.Node) error {
+	if err := db.write(ctx, func(t *tx) error { return t.take(id, node, gone) }); err != nil {
 		return fmt.Errorf("take build %s: %w", id, err)
 	}
 	return nil
 }
 
-func (t *tx) take(id ci.BuildID, node string) error {
+func (t *tx) take(id ci.BuildID, node string, gone ci.Node) error {
 	var b ci.Build
 	begun := false
 	err := t.rows(func(r *sql.Rows) error {
@@ -139,15 +140,13 @@ func (t *tx) take(id ci.BuildID, node string) error {
 	case b.Node == node:
 		return nil
 	}
-	alive, err := t.alive(b.Node)
-	if err != nil {
-		return err
-	}
-	if alive && begun {
-		return fmt.Errorf("%s has it: %w", b.Node, ci.ErrConflict)
+	if begun {
+		if err := t.gone(b.Node, gone); err != nil {
+			return err
+		}
 	}
 	if b.Limits.Builds > 0 {
-		holder, err := t.holder(b.Project, b.ID)
+		holder, err := t.holder(b, gone.Name)
 		if err != nil {
 			return err
 		}
@@ -160,30 +159,27 @@ func (t *tx) take(id ci.BuildID, node string) error {
 	return t.append(id, []ci.Event{t.stamp(ci.NewEvent(ci.EventBuildTaken, b))})
 }
 
+// gone refuses to take from a node that has beaten since it was seen.
+func (t *tx) gone(node string, seen ci.Node) error {
+	var beat int64
+	known, err := t.row([]any{&beat}, "SELECT beat FROM nodes WHERE name = $1", node)
+	if err == nil && known && (seen.Name != node || seen.Beat != beat) {
+		err = fmt.Errorf("%s has it: %w", node, ci.ErrConflict)
+	}
+	return err
+}
+
 // stamp is for events that the store makes itself.
 func (t *tx) stamp(e ci.Event) ci.Event {
 	e.Time = t.w.db.opt.Now()
 	return e
 }
 
-// alive says whether the node has been heard of lately.
-func (t *tx) alive(node string) (bool, error) {
-	now, err := t.now()
-	if err != nil {
-		return false, err
-	}
-	return t.row([]any{new(string)}, "SELECT name FROM nodes WHERE name = $1 AND until > $2", node, now)
-}
-
-// holder is the node that lives and has builds of the project in hand, other than
-// that one; "" = there is none.
-func (t *tx) holder(project string, but ci.BuildID) (node string, err error) {
-	now, err := t.now()
-	if err != nil {
-		return "", err
-	}
+// holder is a node that has another build of the project in hand, and is not the
+// one that is gone; "" = there is none.
+func (t *tx) holder(b ci.Build, gone string) (node string, err error) {
 	_, err = t.row([]any{&node}, "SELECT b.node FROM builds b JOIN nodes n ON n.name = b.node WHERE "+openStatus+
-		" AND b.project = $1 AND b.id <> $2 AND n.until > $3 ORDER BY b.queued, b.row LIMIT 1", project, string(but), now)
+		" AND b.project = $1 AND b.id <> $2 AND b.node <> $3 ORDER BY b.queued, b.row LIMIT 1", b.Project, string(b.ID), gone)
 	return node, err
 }
 

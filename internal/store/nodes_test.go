@@ -66,8 +66,10 @@ func TestBuildsAreInTheHandsOfNodes(t *testing.T) {
 			t.Errorf("waiting elsewhere, asked by who has it: got %+v, %v", waiting, err)
 		}
 
-		want(t, "take what runs", db.Take(ctx, runs, "two"), ci.ErrConflict)
-		if err := db.Take(ctx, waits, "two"); err != nil {
+		want(t, "take what runs", db.Take(ctx, runs, "two", ci.Node{}), ci.ErrConflict)
+		want(t, "take what runs on a node that has beaten since it was seen", db.Take(ctx, runs, "two", ci.Node{Name: "one", Beat: 0}), ci.ErrConflict)
+		want(t, "take what runs on another node than the one that is gone", db.Take(ctx, runs, "two", ci.Node{Name: "two", Beat: 1}), ci.ErrConflict)
+		if err := db.Take(ctx, waits, "two", ci.Node{}); err != nil {
 			t.Fatal(err)
 		}
 		b, events, err := db.Load(ctx, waits)
@@ -80,22 +82,20 @@ func TestBuildsAreInTheHandsOfNodes(t *testing.T) {
 		late.Seq = int64(len(events))
 		want(t, "an event of who had it", db.Append(ctx, late), ci.ErrConflict)
 
-		// Silent for longer than it said: what it has is there to be taken.
-		if err := db.Beat(ctx, "one", "http://one", 0); err != nil {
-			t.Fatal(err)
-		}
-		list, err = db.Abandoned(ctx)
-		wantIDs(t, "abandoned", list, err, runs)
-		if err := db.Take(ctx, runs, "two"); err != nil {
+		// It has not beaten since it was seen: what it has is there to be taken.
+		if err := db.Take(ctx, runs, "two", ci.Node{Name: "one", Beat: 1}); err != nil {
 			t.Errorf("take what runs on a node that is gone: %v", err)
 		}
 		list, err = db.Held(ctx, "two")
 		wantIDs(t, "held by two", list, err, waits, runs)
+		if err := db.Beat(ctx, "one", "http://one", 0); err != nil {
+			t.Fatal(err)
+		}
 		nodes, err := db.Nodes(ctx)
-		if err != nil || len(nodes) != 2 || nodes[0].Left != 0 || nodes[1].Name != "two" || nodes[1].URL != "http://two" || nodes[1].Left < 50*time.Minute {
+		if err != nil || len(nodes) != 2 || nodes[0].Left != 0 || nodes[0].Beat != 2 || nodes[1].Name != "two" || nodes[1].URL != "http://two" || nodes[1].Left < 50*time.Minute {
 			t.Errorf("nodes: got %+v, %v", nodes, err)
 		}
-		want(t, "take what is not there", db.Take(ctx, "none", "two"), ci.ErrNotFound)
+		want(t, "take what is not there", db.Take(ctx, "none", "two", ci.Node{}), ci.ErrNotFound)
 	})
 }
 
@@ -111,7 +111,7 @@ func TestABuildGoesToOneNode(t *testing.T) {
 			if err := db.Beat(ctx, node, "", time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			wg.Go(func() { won[w] = db.Take(ctx, id, node) })
+			wg.Go(func() { won[w] = db.Take(ctx, id, node, ci.Node{}) })
 		}
 		wg.Wait()
 		winners := 0
@@ -140,12 +140,9 @@ func TestBuildsWithALimitStayTogether(t *testing.T) {
 		first, second := held(t, db, "a", "one", 1), held(t, db, "b", "two", 1)
 		list, err := db.Held(ctx, "one")
 		wantIDs(t, "held by who has the first", list, err, first, second)
-		want(t, "take one of them", db.Take(ctx, second, "two"), ci.ErrConflict)
-		if err := db.Beat(ctx, "one", "", 0); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "take one of them", db.Take(ctx, second, "two", ci.Node{}), ci.ErrConflict)
 		for _, id := range []ci.BuildID{first, second} {
-			if err := db.Take(ctx, id, "two"); err != nil {
+			if err := db.Take(ctx, id, "two", ci.Node{Name: "one", Beat: 1}); err != nil {
 				t.Errorf("take %s of a node that is gone: %v", id, err)
 			}
 		}

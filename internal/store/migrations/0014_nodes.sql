@@ -3,6 +3,7 @@
 CREATE TABLE nodes (
 	name  {name} NOT NULL PRIMARY KEY,
 	url   TEXT NOT NULL,
+	beat  BIGINT NOT NULL,
 	until BIGINT NOT NULL
 );
 ALTER TABLE builds ADD COLUMN node {name} NOT NULL DEFAULT '';
