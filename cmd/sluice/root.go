@@ -124,7 +124,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	var names []string
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
+			names = append(append(names, sub.Name()), sub.Aliases...)
 		}
 	}
 	return usagef("there is no command %q%s; see '%s --help'", args[0], didYouMean(args[0], names, ""), cmd.CommandPath())
