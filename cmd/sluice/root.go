@@ -48,6 +48,7 @@ var commands = []struct {
 	{"serve", newServe}, {"config", newConfig}, {"project", newProject}, {"build", newBuild}, {"logs", newLogs}, {"artifact", newArtifact},
 	{"node", newNode}, {"user", newUser}, {"token", newToken}, {"whoami", newWhoami}, {"audit", newAudit},
 	{"group", newGroup}, {"login", newLogin}, {"logout", newLogout}, {"context", newContext},
+	{"report", newReport},
 	{"why", newWhy}, {"usage", newUsage}, {"budget", newBudget}, {"top", newTop},
 	{"notify", newNotify},
 	{"fsck", newFsck}, {"backup", newBackup}, {"restore", newRestore}, {"migrate", newMigrate},
@@ -90,6 +91,7 @@ projects and builds at once.`,
 			root.AddCommand(c.make())
 		}
 	}
+	listings(root)
 	wrapArgs(root)
 	return root
 }

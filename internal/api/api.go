@@ -82,6 +82,7 @@ func New(c Config) *API {
 	a.logs()
 	a.lines()
 	a.retention()
+	a.reports()
 	a.results()
 	a.users()
 	a.tokens()

@@ -21,7 +21,7 @@ func TestClientKnowsTheWire(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ server, client any }{
 		{app.BuildInfo{}, client.Build{}}, {ci.Project{}, client.Project{}}, {ci.Event{}, client.Event{}},
-		{app.JobSteps{}, client.JobSteps{}}, {app.LinePage{}, client.LinePage{}}, {app.Retained{}, client.Retained{}}, {app.JobArtifact{}, client.JobArtifact{}}, {app.JobReport{}, client.JobReport{}},
+		{app.JobSteps{}, client.JobSteps{}}, {app.LinePage{}, client.LinePage{}}, {app.Retained{}, client.Retained{}}, {ci.ReportRun{}, client.ReportRun{}}, {ci.TestRecord{}, client.TestRecord{}}, {app.JobArtifact{}, client.JobArtifact{}}, {app.JobReport{}, client.JobReport{}},
 		{api.StartBuild{}, client.StartBuild{}}, {ci.User{}, client.User{}}, {app.Me{}, client.Me{}}, {ci.Token{}, client.Token{}},
 		{ci.UsageRow{}, client.UsageRow{}}, {ci.BudgetStatus{}, client.BudgetStatus{}}, {ci.Load{}, client.Load{}}, {app.Because{}, client.Because{}},
 		{api.Retry{}, client.RetryOptions{}}, {app.Upload{}, client.Upload{}},

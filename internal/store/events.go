@@ -98,6 +98,9 @@ func (t *tx) append(id ci.BuildID, events []ci.Event) error {
 	if err := t.meter(numbered); err != nil {
 		return err
 	}
+	if err := t.report(numbered); err != nil {
+		return err
+	}
 	return t.insertEvents(numbered)
 }
 

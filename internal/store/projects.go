@@ -140,6 +140,9 @@ func (db *DB) DeleteProject(ctx context.Context, name string, force bool) error 
 		if err := t.forgetProject(name); err != nil {
 			return err
 		}
+		if err := t.dropReports(name); err != nil {
+			return err
+		}
 		for _, text := range []string{"DELETE FROM upstreams WHERE project = $1", "DELETE FROM projects WHERE name = $1"} {
 			if _, err := t.exec(text, name); err != nil {
 				return err
