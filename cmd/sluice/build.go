@@ -163,11 +163,11 @@ func newBuildList() *cobra.Command {
 			if asJSON {
 				return writeJSON(cmd, all)
 			}
-			rows := [][]string{{"BUILD", "STATUS", "COMMIT", "REF", "BY", "QUEUED", "TOOK", "REASON"}}
+			rows := [][]string{{"BUILD", "STATUS", "COMMIT", "REF", "BY", "QUEUED", "TOOK", "REASON", "+SUBJECT", "+METERED", "+RETRY OF", "+ID"}}
 			for _, b := range all {
 				rows = append(rows, []string{
 					fmt.Sprintf("%s/%d", b.Project, b.Number), b.Status, b.Commit.Hash[:min(len(b.Commit.Hash), 8)],
-					strings.TrimPrefix(b.Commit.Ref, "refs/heads/"), b.Initiator, age(b.Queued), took(b), b.Reason,
+					strings.TrimPrefix(b.Commit.Ref, "refs/heads/"), b.Initiator, age(b.Queued), took(b), b.Reason, b.Commit.Subject, fmt.Sprintf("%d s", b.Metered), b.RetryOf, b.ID,
 				})
 			}
 			return table(cmd.OutOrStdout(), rows)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -174,9 +175,9 @@ func newProjectList() *cobra.Command {
 				fmt.Fprintln(cmd.ErrOrStderr(), "no projects; make one with 'sluice project create NAME --source PATH|URL'")
 				return nil
 			}
-			rows := [][]string{{"NAME", "SOURCE", "CHANGED", "DESCRIPTION"}}
+			rows := [][]string{{"NAME", "SOURCE", "CHANGED", "DESCRIPTION", "+FILE", "+IMAGE", "+EXECUTOR", "+SIZE", "+PRIVATE", "+RETENTION"}}
 			for _, p := range all {
-				rows = append(rows, []string{p.Name, p.Source.Location, age(p.Updated), p.Description})
+				rows = append(rows, []string{p.Name, p.Source.Location, age(p.Updated), p.Description, p.File, p.Runtime.Image, p.Runtime.Executor, p.Runtime.Size, strconv.FormatBool(p.Private), ci.Retention(p.Retention).String()})
 			}
 			return table(cmd.OutOrStdout(), rows)
 		}),

@@ -133,7 +133,7 @@ func buildName(text string) (project string, number int64, err error) {
 // table prints rows in columns.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
+	for _, row := range shownColumns(w, rows) {
 		for i, cell := range row {
 			row[i] = printable(cell)
 		}

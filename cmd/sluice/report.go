@@ -75,9 +75,9 @@ func newReportList() *cobra.Command {
 			if err != nil || f.json {
 				return errOrJSON(cmd, err, all)
 			}
-			rows := [][]string{{"BUILD", "GROUP", "STATUS", "TESTS", "FAILED", "SKIPPED", "TOOK", "COVERAGE", "REF", "WHEN"}}
+			rows := [][]string{{"BUILD", "GROUP", "STATUS", "TESTS", "FAILED", "SKIPPED", "TOOK", "COVERAGE", "REF", "WHEN", "+JOB", "+COMMIT"}}
 			for _, r := range all {
-				row := []string{fmt.Sprintf("%s/%d", args[0], r.Number), r.Group, strings.ToLower(r.Status), "", "", "", "", "", shortRef(r.Ref), age(r.Time)}
+				row := []string{fmt.Sprintf("%s/%d", args[0], r.Number), r.Group, strings.ToLower(r.Status), "", "", "", "", "", shortRef(r.Ref), age(r.Time), r.Job, r.Commit}
 				if r.Type == "TEST" {
 					row[3], row[4], row[5] = strconv.Itoa(r.Tests.Total), strconv.Itoa(r.Tests.Failed+r.Tests.Error), strconv.Itoa(r.Tests.Skipped)
 					row[6] = show.Duration(r.Tests.Duration)
@@ -227,13 +227,13 @@ func (f *reportFlags) tests(ctx context.Context, c *client.Client, cmd *cobra.Co
 	if err != nil || f.json {
 		return errOrJSON(cmd, err, all)
 	}
-	rows := [][]string{{"TEST", "GROUP", "RECENT", "TAKES", "RUNS", "FAILED", "FLAKY", "FAILS SINCE"}}
+	rows := [][]string{{"TEST", "GROUP", "RECENT", "TAKES", "RUNS", "FAILED", "FLAKY", "FAILS SINCE", "+SEEN", "+FLAKY AT"}}
 	for _, t := range all {
 		since := ""
 		if t.Since > 0 {
 			since = fmt.Sprintf("%s/%d", project, t.Since)
 		}
-		rows = append(rows, []string{t.Name, t.Group, strip(t.Recent, 15), show.Duration(t.Mean), strconv.FormatInt(t.Runs, 10), strconv.FormatInt(t.Failed, 10), strconv.FormatInt(t.Flaky, 10), since})
+		rows = append(rows, []string{t.Name, t.Group, strip(t.Recent, 15), show.Duration(t.Mean), strconv.FormatInt(t.Runs, 10), strconv.FormatInt(t.Failed, 10), strconv.FormatInt(t.Flaky, 10), since, age(t.Seen), age(t.FlakyAt)})
 	}
 	return table(cmd.OutOrStdout(), rows)
 }

@@ -42,9 +42,9 @@ func newArtifactList() *cobra.Command {
 				fmt.Fprintln(cmd.ErrOrStderr(), noArtifacts(project, number))
 				return nil
 			}
-			rows := [][]string{{"NAME", "JOB", "FILES", "SIZE", "SHA-256"}}
+			rows := [][]string{{"NAME", "JOB", "FILES", "SIZE", "SHA-256", "+FORMAT", "+MD5", "+PATH"}}
 			for _, a := range all {
-				rows = append(rows, []string{a.Name, a.Job, fmt.Sprint(a.Files), show.Bytes(a.Size), a.SHA256})
+				rows = append(rows, []string{a.Name, a.Job, fmt.Sprint(a.Files), show.Bytes(a.Size), a.SHA256, a.Format, a.MD5, a.Open})
 			}
 			return table(cmd.OutOrStdout(), rows)
 		})

@@ -44,13 +44,13 @@ func newUserList() *cobra.Command {
 			if asJSON {
 				return writeJSON(cmd, all)
 			}
-			rows := [][]string{{"NAME", "ROLE", "PROJECTS", "GROUPS", "STATE", "FULL NAME", "MAIL"}}
+			rows := [][]string{{"NAME", "ROLE", "PROJECTS", "GROUPS", "STATE", "FULL NAME", "MAIL", "+CREATED"}}
 			for _, u := range all {
 				state := "enabled"
 				if u.Disabled {
 					state = "disabled"
 				}
-				rows = append(rows, []string{u.Name, orDash(u.Role), orDash(rolesIn(u)), orDash(strings.Join(u.Groups, " ")), state, orDash(u.Full), orDash(u.Mail)})
+				rows = append(rows, []string{u.Name, orDash(u.Role), orDash(rolesIn(u)), orDash(strings.Join(u.Groups, " ")), state, orDash(u.Full), orDash(u.Mail), age(u.Created)})
 			}
 			return table(cmd.OutOrStdout(), rows)
 		}),
