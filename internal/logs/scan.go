@@ -176,7 +176,7 @@ func (s *Store) PlaceLast(ctx context.Context, name ci.StepID, n int64) (at Plac
 		return Place{}, 0, err
 	}
 	all := info.Lines
-	if !info.Ended {
+	if end, err := s.PlaceOf(ctx, name, all); err != nil || end.Offset < info.Size { // a line without its end
 		all++
 	}
 	from := max(all-n, 0)

@@ -68,7 +68,6 @@ type file interface {
 type Info struct {
 	Size    int64     // bytes of masked output
 	Lines   int64     // line ends in it
-	Ended   bool      // it is empty, or ends with a line end
 	Sealed  bool      // no more will come
 	Updated time.Time // of the last index record
 }
@@ -184,14 +183,7 @@ func (s *Store) stat(base string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	info := Info{Size: size, Lines: rec.Lines, Sealed: rec.Sealed, Updated: rec.Time, Ended: size == 0}
-	if size > 0 {
-		var last [1]byte
-		if _, err := log.ReadAt(last[:], size-1); err != nil {
-			return Info{}, err
-		}
-		info.Ended = last[0] == '\n'
-	}
+	info := Info{Size: size, Lines: rec.Lines, Sealed: rec.Sealed, Updated: rec.Time}
 	if rec.Log < size { // what came since the record
 		more, err := countLines(log, rec.Log, size)
 		if err != nil {

@@ -77,6 +77,7 @@ var measurements = []struct {
 	{"server/stored", (*bench).serverStored},
 	{"server/log", (*bench).serverLog},
 	{"server/long", (*bench).serverLong},
+	{"server/readers", (*bench).serverReaders},
 }
 
 func run(ctx context.Context, sluice string, runs int, only string, long bool) error {
