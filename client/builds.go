@@ -21,6 +21,9 @@ type StartBuild struct {
 	Variables []Variable `json:"variables,omitempty"`
 	Runtime   Runtime    `json:"runtime,omitzero"`
 	Limits    Limits     `json:"limits,omitzero"`
+
+	Parameters map[string]string `json:"parameters,omitempty"` // those that the project declares
+	Artifacts  string            `json:"artifacts,omitempty"`  // zip, folder
 }
 
 // StartBuild starts a build. made is false when its Key was used before.

@@ -18,9 +18,11 @@ type Project struct {
 	Batch       bool              `json:"batch,omitempty"`
 	Runtime     Runtime           `json:"runtime,omitzero"`
 	Variables   []Variable        `json:"variables,omitempty"`
+	Parameters  []Parameter       `json:"parameters,omitempty"` // what its builds can be given when they are started
 	Limits      Limits            `json:"limits,omitzero"`
 	Artifacts   string            `json:"artifacts,omitempty"` // "" = zip, or folder
 	After       []string          `json:"after,omitempty"`     // projects: when a build of one succeeds, this one is built
+	Badge       bool              `json:"badge,omitempty"`     // the state of its last build may be shown to everybody
 	Tags        map[string]string `json:"tags,omitempty"`
 	Retention   Retention         `json:"retention,omitzero"`
 	Private     bool              `json:"private,omitempty"`
@@ -29,6 +31,16 @@ type Project struct {
 	Created     time.Time         `json:"created"`                 // the server's to say
 	Updated     time.Time         `json:"updated"`                 // the same
 	Revision    int64             `json:"revision"`                // the same
+}
+
+// Parameter is something that a build of a project can be given when it is started.
+type Parameter struct {
+	Name        string   `json:"name"`
+	Type        string   `json:"type,omitempty"` // string, text, boolean, choice, password; "" = string
+	Description string   `json:"description,omitempty"`
+	Default     string   `json:"default,omitempty"`
+	Choices     []string `json:"choices,omitempty"`
+	Required    bool     `json:"required,omitempty"`
 }
 
 // Paging asks for a page of a list.

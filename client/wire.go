@@ -27,7 +27,8 @@ type Build struct {
 	Limits    Limits     `json:"limits,omitzero"`
 	Runtime   Runtime    `json:"runtime,omitzero"`
 	Batch     bool       `json:"batch,omitempty"`
-	RetryOf   string     `json:"retryOf,omitempty"`   // ID of the build that this one does again
+	RetryOf   string     `json:"retryOf,omitempty"` // ID of the build that this one does again
+	Asked     string     `json:"asked,omitempty"`
 	Redo      []string   `json:"redo,omitempty"`      // jobs of that build to do again; the others were taken over
 	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
 	Retry     int64      `json:"retry,omitempty"`     // number of the build that tried it again by itself

@@ -31,7 +31,7 @@ SLUICE_URL names; SLUICE_TOKEN holds the token.`,
 func newBuildStart() *cobra.Command {
 	var r remote
 	var s client.StartBuild
-	var env []string
+	var env, params []string
 	var batch, follow, asJSON bool
 	cmd := &cobra.Command{
 		Use: "start PROJECT", Short: "Start a build", Args: cobra.ExactArgs(1),
@@ -39,13 +39,17 @@ func newBuildStart() *cobra.Command {
 With --follow it prints the build's output and ends with the exit code that
 'sluice run' would have.`,
 		Example: `  sluice build start app --follow
-  sluice build start app --ref v1.2.0 --env STAGE=test --json`,
+  sluice build start app --ref v1.2.0 --env STAGE=test --json
+  sluice build start app --param TARGET=staging --param TOKEN`,
 		RunE: r.talk(func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
 			vars, err := variablesNamed(env)
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
 			s.Variables = vars
+			if s.Parameters, err = parametersNamed(params); err != nil {
+				return &exitError{code: exitUsage, err: err}
+			}
 			if cmd.Flags().Changed("batch") {
 				s.Batch = &batch
 			}
@@ -58,11 +62,14 @@ With --follow it prints the build's output and ends with the exit code that
 	fs.StringVar(&s.Ref, "ref", "", "branch, tag or commit to build")
 	fs.StringVarP(&s.File, "file", "f", "", "`PATH` of the definition in the source")
 	fs.StringArrayVarP(&env, "env", "e", nil, "set a variable: `NAME=VALUE`, or NAME to pass on the value from here (repeatable)")
+	fs.StringArrayVarP(&params, "param", "p", nil, "give a parameter of the project: `NAME=VALUE`, NAME=@FILE, or NAME to take it from the environment, as is better for passwords (repeatable)")
 	fs.StringVarP(&s.Runtime.Image, "image", "i", "", "container `IMAGE` to build in")
 	fs.StringVarP(&s.Runtime.Executor, "executor", "x", "", "where to build: local or docker")
 	fs.StringVar(&s.Runtime.Size, "size", "", "CodeBuild compute `TYPE`")
 	fs.DurationVarP(&s.Limits.Timeout, "timeout", "t", 0, "stop jobs that run longer, such as 90s or 15m")
 	fs.DurationVar(&s.Limits.Queue, "queue-timeout", 0, "end the build when it has not begun after this time")
+	fs.IntVar(&s.Limits.AutoRetry, "auto-retry", 0, "try a build that fails again by itself, so often")
+	fs.StringVar(&s.Artifacts, "artifacts", "", "keep artifacts as zip or folder")
 	fs.BoolVar(&batch, "batch", false, "run the batch section, or not (--batch=false)")
 	fs.StringVar(&s.Key, "key", "", "a second start with the same key finds the first build")
 	followFlags(cmd, &follow, &asJSON)

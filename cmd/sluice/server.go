@@ -103,7 +103,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	}
 	s.runner = runner.New(runner.Config{
 		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
-		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return s.desk.SecretsOf(b) }, Caches: caches, Blobs: s.blobs,
+		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return passwords{s.desk.SecretsOf(b), b.Project, s.unsealTarget} }, Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
 		Left: s.leave, Identity: s.identityOf,

@@ -56,6 +56,9 @@ type StartBuild struct {
 	Variables []ci.Variable `json:"variables,omitempty" doc:"over those of the project, by name"`
 	Runtime   ci.Runtime    `json:"runtime,omitzero" doc:"over that of the project, field by field"`
 	Limits    ci.Limits     `json:"limits,omitzero" doc:"the same"`
+
+	Parameters map[string]string `json:"parameters,omitempty" doc:"those that the project declares, by name"`
+	Artifacts  string            `json:"artifacts,omitempty" doc:"how they are kept: zip or folder"`
 }
 
 // Retry is the body of a request to build again.
@@ -126,7 +129,7 @@ func (a *API) builds() {
 			}
 			return started(desk.StartBuild(ctx, in.Project, app.Start{
 				Key: strings.ToValidUTF8(in.Key, "?"), Source: s.Source, Ref: s.Ref, File: s.File, Inline: s.Inline, Batch: s.Batch,
-				Variables: s.Variables, Runtime: s.Runtime, Limits: s.Limits,
+				Variables: s.Variables, Runtime: s.Runtime, Limits: s.Limits, Parameters: s.Parameters, Artifacts: s.Artifacts,
 			}))
 		})
 	register(a, huma.Operation{OperationID: "getBuild", Method: http.MethodGet, Path: build, Summary: "Show a build with its jobs, steps and plan"},

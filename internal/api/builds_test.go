@@ -200,11 +200,12 @@ func TestStartOverrides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := w.start("web", client.StartBuild{
+	asked := client.StartBuild{
 		Key: "k", Ref: "v1", Inline: "version: 0.2\nphases: {build: {commands: ['echo inline $A $B']}}\n",
 		Variables: []client.Variable{{Name: "B", Value: "build"}, {Name: "S", Value: "/ref", Kind: client.ParameterStore}},
 		Runtime:   client.Runtime{Image: "new"}, Limits: client.Limits{Timeout: 5e9},
-	})
+	}
+	b := w.start("web", asked)
 	wantVars := []client.Variable{{Name: "A", Value: "project"}, {Name: "B", Value: "build"}, {Name: "S", Value: "/ref", Kind: client.ParameterStore}}
 	if !slices.Equal(b.Variables, wantVars) {
 		t.Errorf("got variables %+v, want %+v", b.Variables, wantVars)
@@ -215,7 +216,7 @@ func TestStartOverrides(t *testing.T) {
 	if b.Source.Version != "v1" || b.Limits.Timeout != 5e9 {
 		t.Errorf("got version %q and limits %+v", b.Source.Version, b.Limits)
 	}
-	again, made, err := w.admin.StartBuild(t.Context(), "web", client.StartBuild{Key: "k"})
+	again, made, err := w.admin.StartBuild(t.Context(), "web", asked)
 	if err != nil || made || again.ID != b.ID {
 		t.Errorf("same key: got %s, made %v, %v; want %s, not made", again.ID, made, err, b.ID)
 	}

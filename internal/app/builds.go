@@ -32,6 +32,9 @@ type Start struct {
 	Variables []ci.Variable // merged by name over the project's
 	Runtime   ci.Runtime    // field by field over the project's
 	Limits    ci.Limits     // the same
+
+	Parameters map[string]string // those that the project declares
+	Artifacts  string            // how they are kept
 }
 
 // StartBuild starts a build; it is stored when this returns. made is false when
@@ -52,10 +55,22 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if err := a.checkSource(ctx, u, p, s.Source); err != nil {
 		return BuildInfo{}, false, err
 	}
-	ctx = a.noting(ctx, u, startBuild, project, "")
-	rec, made, err := a.cfg.Engine.Enqueue(ctx, s.request(p, u))
+	vars, err := a.given(p, s.Parameters, s.Variables)
 	if err != nil {
 		return BuildInfo{}, false, err
+	}
+	r := s.request(p, u)
+	r.Variables = mergeVariables(r.Variables, vars)
+	if s.Key != "" {
+		r.Asked = s.asked(p)
+	}
+	ctx = a.noting(ctx, u, startBuild, project, "")
+	rec, made, err := a.cfg.Engine.Enqueue(ctx, r)
+	if err != nil {
+		return BuildInfo{}, false, err
+	}
+	if !made && rec.Asked != "" && rec.Asked != r.Asked {
+		return BuildInfo{}, false, fmt.Errorf("key %q: build %s/%d was started with it, and otherwise than now: take another key for another build: %w", s.Key, project, rec.Number, ci.ErrConflict)
 	}
 	if made {
 		err = a.changed(ctx, u, startBuild, project, rec.ID, fmt.Sprintf("build %d", rec.Number))
@@ -78,6 +93,7 @@ func (s *Start) check() error {
 	in.variables("variables", s.Variables)
 	in.runtime("runtime", s.Runtime)
 	in.limits(s.Limits)
+	in.packaging(s.Artifacts)
 	if s.Limits.Builds != 0 {
 		in.add("limits.builds", "holds for the whole project: set it there")
 	}
@@ -128,6 +144,7 @@ func (s *Start) request(p ci.Project, u ci.User) engine.Request {
 	if s.Inline != "" {
 		r.Inline = s.Inline
 	}
+	set(&r.Packaging, s.Artifacts)
 	if s.Batch != nil {
 		r.Batch = *s.Batch
 	}

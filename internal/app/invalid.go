@@ -77,11 +77,8 @@ func checkProject(p ci.Project) error {
 	in.runtime("runtime", p.Runtime)
 	in.variables("variables", p.Variables)
 	in.limits(p.Limits)
-	switch p.Artifacts {
-	case "", "zip", "folder":
-	default:
-		in.add("artifacts", "%q is not a way to keep artifacts: want zip or folder", p.Artifacts)
-	}
+	in.packaging(p.Artifacts)
+	in.parameters(p)
 	if err := p.Retention.Check(); err != nil {
 		in.add("retention", "%s", ci.Message(err))
 	}
@@ -92,6 +89,14 @@ func checkProject(p ci.Project) error {
 	}
 	in.after(p)
 	return in.err()
+}
+
+func (i *Invalid) packaging(how string) {
+	switch how {
+	case "", "zip", "folder":
+	default:
+		i.add("artifacts", "%q is not a way to keep artifacts: want zip or folder", how)
+	}
 }
 
 func (i *Invalid) source(s ci.Source) {

@@ -138,7 +138,12 @@ func (a *App) buildAfter(ctx context.Context, up ci.Build, project string) error
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		s.Variables = append(s.Variables, ci.Variable{Name: name, Value: given[name]})
 	}
+	vars, err := a.given(p, nil, nil)
+	if err != nil {
+		return err
+	}
 	r := s.request(p, ci.User{})
+	r.Variables = mergeVariables(r.Variables, vars)
 	r.Key, r.Initiator = "after "+string(up.ID), fmt.Sprintf("%s/%d", up.Project, up.Number)
 	r.After = &ci.BuildRef{ID: up.ID, Project: up.Project, Number: up.Number}
 	r.Untrusted = up.Untrusted // what it exported may be made to steer this one

@@ -32,6 +32,7 @@ type Build struct {
 	Redo      []string   `json:"redo,omitempty"`      // jobs of RetryOf to do again, with those that need them; the others are taken over
 	Attempt   int        `json:"attempt,omitempty"`   // how often it was tried before, by itself
 	After     *BuildRef  `json:"after,omitempty"`     // the build of another project that brought it about
+	Asked     string     `json:"asked,omitempty"`     // a sum of what it was asked for with, of one with a key
 	Packaging string     `json:"packaging,omitempty"` // of artifacts: zip or folder; "" = as the runner has it
 	Untrusted bool       `json:"untrusted,omitempty"` // of what strangers wrote, such as a pull request from a fork: it gets no secrets
 	Jobs      []JobRun   `json:"jobs"`

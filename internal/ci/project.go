@@ -16,9 +16,11 @@ type Project struct {
 	Batch       bool              `json:"batch,omitempty"`
 	Runtime     Runtime           `json:"runtime,omitzero"`
 	Variables   []Variable        `json:"variables,omitempty"`
-	Limits      Limits            `json:"limits,omitzero"`     // queue timeout and builds at once are among them
-	Artifacts   string            `json:"artifacts,omitempty"` // how artifacts are kept: "" = zip, or folder
-	After       []string          `json:"after,omitempty"`     // projects: when a build of one succeeds, this one is built
+	Parameters  []Parameter       `json:"parameters,omitempty"` // what its builds can be given when they are started
+	Limits      Limits            `json:"limits,omitzero"`      // queue timeout and builds at once are among them
+	Artifacts   string            `json:"artifacts,omitempty"`  // how artifacts are kept: "" = zip, or folder
+	After       []string          `json:"after,omitempty"`      // projects: when a build of one succeeds, this one is built
+	Badge       bool              `json:"badge,omitempty"`      // the state of its last build may be shown to everybody
 	Retention   Retention         `json:"retention,omitzero"`
 	Tags        map[string]string `json:"tags,omitempty"`
 	Private     bool              `json:"private,omitempty"`       // only those who were given a role in it see it

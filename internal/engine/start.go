@@ -26,6 +26,7 @@ type Request struct {
 	Runtime   ci.Runtime    // for jobs that do not say otherwise
 	Limits    ci.Limits
 	RetryOf   ci.BuildID   // the build that this one does again
+	Asked     string       // a sum of what asks for it, to tell another request under the same Key
 	Redo      []string     // jobs of RetryOf to do again, with those that need them; the others are taken over
 	Attempt   int          // how often it was tried before, by itself
 	After     *ci.BuildRef // the build that brought it about
@@ -56,7 +57,7 @@ func (e *Engine) Enqueue(ctx context.Context, r Request) (got ci.Build, made boo
 	got, made, err = e.cfg.Store.Create(ctx, ci.Build{
 		ID: r.ID, Number: r.Number, Project: r.Project, Source: r.Source, Initiator: r.Initiator, Node: e.cfg.Node.Name,
 		File: r.File, Inline: r.Inline, Status: ci.Queued, Queued: now, Variables: r.Variables, Runtime: r.Runtime,
-		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Redo: r.Redo, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
+		Batch: r.Batch, Limits: r.Limits, RetryOf: r.RetryOf, Asked: r.Asked, Redo: r.Redo, Attempt: r.Attempt, After: r.After, Packaging: r.Packaging, Untrusted: r.Untrusted,
 	}, r.Key)
 	if err != nil {
 		return got, false, fmt.Errorf("start build of %s: %w", r.Project, err)
