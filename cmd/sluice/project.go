@@ -26,17 +26,8 @@ holds the token.`,
 		Example: `  sluice project create app --source https://git.example.com/app.git
   sluice project list`,
 	}
-	cmd.AddCommand(newProjectCreate(), newProjectList(), newProjectShow(), newProjectRetention(), newProjectDelete())
+	cmd.AddCommand(newProjectCreate(), newProjectList(), newProjectShow(), newProjectUpdate(), newProjectApply(), newProjectExport(), newProjectRetention(), newProjectDelete())
 	return cmd
-}
-
-// projectFlags are those of project create.
-type projectFlags struct {
-	source, file, image, executor, isolation, size string
-	description                                    string
-	env                                            []string
-	builds                                         int
-	batch, private                                 bool
 }
 
 func newProjectCreate() *cobra.Command {
@@ -48,9 +39,13 @@ func newProjectCreate() *cobra.Command {
 		Example: `  sluice project create app --source https://git.example.com/app.git --image golang:1.26
   sluice project create site --source . --file ci/buildspec.yml --executor local`,
 		RunE: r.talk(func(ctx context.Context, c *client.Client, cmd *cobra.Command, args []string) error {
-			p, err := f.project(args[0])
+			p := client.Project{Name: args[0]}
+			err := f.onto(&p, cmd.Flags().Changed)
+			if bad := ci.CheckProjectName(p.Name); bad != nil {
+				err = errors.Join(errors.New(ci.Message(bad)), err)
+			}
 			if err != nil {
-				return err
+				return &exitError{code: exitUsage, err: err}
 			}
 			if p, err = c.CreateProject(ctx, p); err != nil {
 				return err
@@ -62,57 +57,10 @@ func newProjectCreate() *cobra.Command {
 			return err
 		}),
 	}
-	fs := cmd.Flags()
-	fs.SortFlags = false
-	fs.StringVar(&f.source, "source", "", "`PATH` of a directory on the server's machine, or URL of a git repository, or upload: builds are of what 'sluice run --remote' sends")
-	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the definition in the source (default: the first found of "+strings.Join(definitionNames(), ", ")+")")
-	fs.StringVarP(&f.image, "image", "i", "", "container `IMAGE` to build in")
-	fs.StringVarP(&f.executor, "executor", "x", "", "where to build: local or docker (default: docker when an image is named and an engine answers)")
-	fs.StringVar(&f.isolation, "isolation", "", "of the local executor: none, sandbox or gvisor (default sandbox)")
-	fs.StringVar(&f.size, "size", "", "CodeBuild compute `TYPE`, such as BUILD_GENERAL1_SMALL: limits CPUs and memory, and is what the build waits for when the machine is full")
-	fs.StringArrayVarP(&f.env, "env", "e", nil, "set a variable for all builds: `NAME=VALUE` (repeatable)")
-	fs.IntVar(&f.builds, "builds", 0, "builds of the project at once, at most; the others wait (0 = as many as there is room for)")
-	fs.BoolVar(&f.batch, "batch", false, "builds run the batch section")
-	fs.BoolVar(&f.private, "private", false, "only those who were given a role in it see it")
-	fs.StringVar(&f.description, "description", "", "what it is")
-	fs.BoolVar(&asJSON, "json", false, "print the project as JSON")
-	r.register(fs)
+	f.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the project as JSON")
+	r.register(cmd.Flags())
 	return cmd
-}
-
-// project is what the flags come to. All that is wrong comes back at once.
-func (f *projectFlags) project(name string) (client.Project, error) {
-	var wrong []error
-	p := client.Project{
-		Name: name, Description: f.description, File: f.file, Batch: f.batch, Private: f.private,
-		Runtime: client.Runtime{Image: f.image, Executor: f.executor, Isolation: f.isolation, Size: f.size},
-		Limits:  client.Limits{Builds: f.builds},
-	}
-	if err := ci.CheckProjectName(name); err != nil {
-		wrong = append(wrong, errors.New(ci.Message(err)))
-	}
-	if f.source == "" {
-		wrong = append(wrong, errors.New("--source is missing: want the path of a directory, or the URL of a git repository"))
-	}
-	p.Source = sourceNamed(f.source)
-	for err := range checks(
-		oneOf("executor", f.executor, "", "local", "docker"),
-		oneOf("isolation", f.isolation, "", "none", "sandbox", "gvisor"),
-	) {
-		wrong = append(wrong, err)
-	}
-	if _, _, err := computeSize(ci.Runtime{Size: f.size}); err != nil {
-		wrong = append(wrong, errors.New(ci.Message(err)))
-	}
-	vars, err := variablesNamed(f.env)
-	if err != nil {
-		wrong = append(wrong, err)
-	}
-	p.Variables = vars
-	if len(wrong) > 0 {
-		return p, &exitError{code: exitUsage, err: errors.Join(wrong...)}
-	}
-	return p, nil
 }
 
 // checks gives the errors among its arguments.
