@@ -233,6 +233,15 @@ func showBuild(w io.Writer, b client.Build) error {
 	add("Commit", strings.TrimSpace(b.Commit.Hash+" "+b.Commit.Ref))
 	add("Subject", b.Commit.Subject)
 	add("Started by", b.Initiator)
+	if b.After != nil {
+		add("After", fmt.Sprintf("%s/%d", b.After.Project, b.After.Number))
+	}
+	if b.Attempt > 0 {
+		add("Attempt", fmt.Sprintf("%d of %d more", b.Attempt, b.Limits.AutoRetry))
+	}
+	if b.Retry > 0 {
+		add("Tried again", fmt.Sprintf("%s/%d", b.Project, b.Retry))
+	}
 	add("Queued", b.Queued.Local().Format(time.DateTime))
 	add("Took", took(b))
 	add("Metered", strconv.FormatInt(b.Metered, 10)+" s")

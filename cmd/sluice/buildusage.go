@@ -18,7 +18,7 @@ func showJobs(w io.Writer, b client.Build) error {
 	}
 	rows := [][]string{{"", "JOB", "STATUS", "REASON", "COMMANDS", "MINUTES", "COST"}}
 	used := [][]string{{"", "STEP", "COMMAND", "TOOK", "CPU", "PEAK CPUS", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT"}}
-	for _, j := range b.Jobs {
+	for _, j := range jobTree(b.Jobs) {
 		commands := 0
 		for _, s := range j.Steps {
 			if s.Kind != "command" {
@@ -36,7 +36,7 @@ func showJobs(w io.Writer, b client.Build) error {
 				cost = money(j.Charge.Cost, j.Charge.Currency)
 			}
 		}
-		rows = append(rows, []string{"", j.Name, j.Status, j.Reason, strconv.Itoa(commands), billed, cost})
+		rows = append(rows, []string{"", j.label, j.Status, j.Reason, strconv.Itoa(commands), billed, cost})
 	}
 	if err := table(w, rows); err != nil || len(used) == 1 {
 		return err
