@@ -30,7 +30,7 @@ func (a *App) FollowUp(ctx context.Context, log *slog.Logger) error {
 		changed := a.cfg.Store.Changed()
 		if n := a.cfg.Store.SequelsNoted(); n != known {
 			known = n
-			if err := a.followUp(ctx); err != nil && ctx.Err() == nil {
+			if err := a.followUp(ctx, log); err != nil && ctx.Err() == nil {
 				log.Warn("what comes of some builds waits", "err", err)
 			}
 			continue // what came of builds meanwhile
@@ -46,7 +46,7 @@ func (a *App) FollowUp(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-func (a *App) followUp(ctx context.Context) error {
+func (a *App) followUp(ctx context.Context, log *slog.Logger) error {
 	list, err := a.cfg.Store.Sequels(ctx)
 	if err != nil {
 		return err
@@ -57,8 +57,13 @@ func (a *App) followUp(ctx context.Context) error {
 			break
 		}
 		err := a.sequel(ctx, s)
-		if errors.Is(err, ci.ErrNotFound) {
+		var over *ci.OverBudget
+		switch {
+		case errors.Is(err, ci.ErrNotFound):
 			err = nil // the build or the project was deleted: nothing comes of it
+		case errors.Is(err, ci.ErrInvalid), errors.As(err, &over):
+			log.Warn("nothing comes of a build, which something should have", "build", s.Build, "kind", s.Kind, "project", s.Project, "err", err)
+			err = nil // and would not, however often it is tried
 		}
 		if err == nil {
 			err = a.cfg.Store.SequelDone(ctx, s.ID)
