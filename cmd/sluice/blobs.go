@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	"github.com/sluice-ci/sluice/internal/blob"
 	"github.com/sluice-ci/sluice/internal/ci"
@@ -44,3 +45,22 @@ func (c serverConfig) cacheFolder() string {
 
 // sharesBlobs says whether other servers may use the same blobs.
 func (c serverConfig) sharesBlobs() bool { return c.blobs != filepath.Join(c.data, "blobs") }
+
+// deleteBlobs removes one kind of a build's blobs: of each of its jobs what lies
+// below that name.
+func deleteBlobs(ctx context.Context, blobs ci.Blobs, id ci.BuildID, kind string) error {
+	below := map[string]bool{}
+	err := blobs.List(ctx, id.Blobs()+"/", func(b ci.Blob) error {
+		job, rest, _ := strings.Cut(strings.TrimPrefix(b.Key, id.Blobs()+"/"), "/")
+		if strings.HasPrefix(rest, kind+"/") {
+			below[id.Blobs()+"/"+job+"/"+kind+"/"] = true
+		}
+		return nil
+	})
+	for prefix := range below {
+		if err == nil {
+			err = blobs.Delete(ctx, prefix)
+		}
+	}
+	return err
+}

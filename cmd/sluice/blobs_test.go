@@ -168,3 +168,28 @@ func TestServersShareBlobs(t *testing.T) {
 		t.Errorf("fsck: exit %d\n%s", code, out)
 	}
 }
+
+// TestDeleteBlobs takes the artifacts of a build and leaves its logs, and the other way.
+func TestDeleteBlobs(t *testing.T) {
+	t.Parallel()
+	b, err := blob.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"builds/1/a/artifacts/x.zip", "builds/1/a#2/artifacts/site/artifacts/y", "builds/1/a/logs/BUILD/0", "builds/10/a/artifacts/x.zip"} {
+		if _, err := b.Put(t.Context(), key, strings.NewReader(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		kind string
+		left int
+	}{{"artifacts", 2}, {"logs", 1}, {"logs", 1}} {
+		if err := deleteBlobs(t.Context(), b, "1", step.kind); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, b, ""); n != step.left {
+			t.Errorf("without %s %d blobs are left, want %d", step.kind, n, step.left)
+		}
+	}
+}

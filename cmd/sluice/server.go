@@ -147,9 +147,9 @@ func (s *server) discard(ctx context.Context, id ci.BuildID, part string) error 
 	output := filepath.Join(s.path("builds"), string(id))
 	switch part {
 	case ci.PartLogs:
-		return s.logs.Remove(id)
+		return errors.Join(deleteBlobs(ctx, s.blobs, id, "logs"), s.logs.Remove(id))
 	case ci.PartArtifacts:
-		return errors.Join(s.blobs.Delete(ctx, id.Blobs()), os.RemoveAll(output))
+		return errors.Join(deleteBlobs(ctx, s.blobs, id, "artifacts"), os.RemoveAll(output))
 	}
 	return errors.Join(s.blobs.Delete(ctx, id.Blobs()), s.logs.Remove(id), os.RemoveAll(output))
 }

@@ -68,6 +68,8 @@ type checker struct {
 	wanted   map[string]bool       // and that builds speak of
 	builds   map[ci.BuildID]string // names
 	open     map[ci.BuildID]bool   // builds that are not done: what they have may yet be spoken of
+	// expired are the parts that retention, or a deletion under way, took of builds.
+	expired map[ci.BuildID]map[string]bool
 }
 
 // Check reads all that a server keeps and verifies it: the database, the record of
@@ -152,6 +154,9 @@ func (c *checker) records(ctx context.Context) error {
 	for _, text := range texts {
 		c.wrong(Problem{Kind: Database}, "%s", text)
 	}
+	if c.expired, err = c.snapshot.Expired(ctx); err != nil {
+		return err
+	}
 	ids, err := c.snapshot.Builds(ctx)
 	if err != nil {
 		return err
@@ -182,6 +187,9 @@ func (c *checker) records(ctx context.Context) error {
 func (c *checker) build(ctx context.Context, b *ci.Build) error {
 	for _, j := range b.Jobs {
 		for _, a := range j.Artifacts {
+			if c.expired[b.ID][ci.PartArtifacts] {
+				break
+			}
 			c.Artifacts++
 			if err := c.artifact(ctx, b, j.ID, a); err != nil {
 				return err
@@ -247,6 +255,9 @@ func (c *checker) orphans(keys, folders []string) {
 		rest := strings.TrimPrefix(key, ci.BlobsOfBuilds)
 		name, _, _ := strings.Cut(rest, "/")
 		id := ci.BuildID(name)
+		if len(c.expired[id]) > 0 {
+			continue // it goes with the next sweep, if it is there still
+		}
 		if _, known := c.builds[id]; !known {
 			c.wrong(Problem{Kind: Orphan, Build: id, Key: key}, "blob %s is of a build that there is not", key)
 		} else if !c.open[id] && !c.wanted[key] {
@@ -255,7 +266,7 @@ func (c *checker) orphans(keys, folders []string) {
 	}
 	for _, folder := range folders {
 		id := ci.BuildID(filepath.Base(folder))
-		if _, known := c.builds[id]; !known {
+		if _, known := c.builds[id]; !known && len(c.expired[id]) == 0 {
 			c.wrong(Problem{Kind: Orphan, Build: id, Path: folder}, "folder %s is of a build that there is not", folder)
 		}
 	}
@@ -276,6 +287,10 @@ func (c *checker) again(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gone, err := now.Expired(ctx)
+	if err != nil {
+		return err
+	}
 	there := map[ci.BuildID]bool{}
 	for _, id := range ids {
 		there[id] = true
@@ -286,7 +301,7 @@ func (c *checker) again(ctx context.Context) error {
 		case p.Build == "":
 			return false
 		case was:
-			return !there[p.Build] // deleted meanwhile, with all that it had
+			return !there[p.Build] || p.Kind != Build && len(gone[p.Build]) > 0 // deleted meanwhile, or a part of it was
 		case there[p.Build]:
 			return true // made meanwhile
 		case p.Path != "":

@@ -154,6 +154,27 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckKnowsRetention: what was removed on purpose is not missing, and what of it
+// is still to go is nobody's fault.
+func TestCheckKnowsRetention(t *testing.T) {
+	t.Parallel()
+	k := newKept(t)
+	db, err := store.OpenDB(t.Context(), k.Database, store.Options{})
+	must(t, err)
+	gone, err := db.Expire(t.Context(), ci.PartArtifacts, []ci.BuildID{"done"})
+	must(t, err)
+	if len(gone) != 1 {
+		t.Fatalf("%v was expired", gone)
+	}
+	must(t, db.Close())
+	for range 2 {
+		if r, problems := k.check(false); problems != "" || r.Builds != 2 || r.Artifacts != 0 {
+			t.Errorf("%+v\n%s", r, problems)
+		}
+		must(t, k.Blobs.Delete(t.Context(), ci.BuildID("done").Blobs()+"/build/artifacts/"))
+	}
+}
+
 func backup(t *testing.T, k kept, keys bool) []byte {
 	t.Helper()
 	var out bytes.Buffer

@@ -151,6 +151,38 @@ func (s *Snapshot) Build(ctx context.Context, id ci.BuildID) (ci.Build, error) {
 	return b, nil
 }
 
+// Expired says of which builds parts were removed (ci.PartArtifacts, ci.PartLogs), or
+// are just being removed, with the whole build (ci.PartBuild) or without.
+func (s *Snapshot) Expired(ctx context.Context) (map[ci.BuildID]map[string]bool, error) {
+	parts := map[ci.BuildID]map[string]bool{}
+	names, err := s.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, table := range []string{"expired", "discards"} {
+		if names[table] == 0 {
+			continue // of an older schema
+		}
+		rows, err := s.conn.QueryContext(ctx, "SELECT build, what FROM "+table)
+		if err == nil {
+			err = each(rows, func(r *sql.Rows) error {
+				var id ci.BuildID
+				var part string
+				err := r.Scan(&id, &part)
+				if parts[id] == nil {
+					parts[id] = map[string]bool{}
+				}
+				parts[id][part] = true
+				return err
+			})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what was removed of builds: %w", err)
+		}
+	}
+	return parts, nil
+}
+
 // Check has the database look at itself, and looks at what its columns say of
 // each other. It gives what is wrong, in words.
 func (s *Snapshot) Check(ctx context.Context) (wrong []string, err error) {
