@@ -73,7 +73,7 @@ type Options struct {
 
 // isKey names the files that open what else is in a backup.
 func isKey(name string) bool {
-	return name == "admin-token" || name == "admin-link" || strings.HasPrefix(name, "master.key")
+	return name == "admin-token" || name == "admin-link" || name == "acme" || strings.HasPrefix(name, "master.key")
 }
 
 // remade says which of the data folder is not kept: the database and the blobs,
@@ -255,8 +255,13 @@ func (b *packer) files(ctx context.Context) error {
 
 // apart says whether a path is of what is copied otherwise.
 func (b *packer) apart(path string) bool {
-	return strings.HasPrefix(path, strings.TrimPrefix(b.p.Database, "sqlite:")) || // with its log and its lock
-		b.p.Folder != "" && path == b.p.Folder
+	database := strings.TrimPrefix(b.p.Database, "sqlite:")
+	for _, file := range []string{"", "-wal", "-shm", "-journal", ".lock"} {
+		if path == database+file {
+			return true
+		}
+	}
+	return b.p.Folder != "" && path == b.p.Folder
 }
 
 // dir copies a folder. Of an entry that goes meanwhile another form may have come:

@@ -78,7 +78,7 @@ func newKept(t *testing.T) kept {
 		must(t, db.Append(t.Context(), ci.NewEvent(ci.EventBuildFinished, b)))
 	}
 	must(t, errors.Join(kept.Close(), db.Close()))
-	for name, text := range map[string]string{"admin-token": "slu_secret", "master.key": "key", "uploads/x/src.tar": "sources", "git/mirror": "made again", "cache/blobs/c": "made again"} {
+	for name, text := range map[string]string{"admin-token": "slu_secret", "master.key": "key", "acme/ci.example.com": "key of a certificate", "uploads/x/src.tar": "sources", "git/mirror": "made again", "cache/blobs/c": "made again"} {
 		path := filepath.Join(data, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		must(t, os.WriteFile(path, []byte(text), 0o600))
@@ -224,7 +224,7 @@ func TestBackupAndRestore(t *testing.T) {
 		for name, text := range before {
 			_, isThere := after[name]
 			left := strings.HasPrefix(name, "git/") || strings.HasPrefix(name, "cache/") || strings.HasPrefix(name, "sluice.db")
-			if isKey := name == "admin-token" || name == "master.key"; isKey {
+			if isKey := name == "admin-token" || name == "master.key" || strings.HasPrefix(name, "acme/"); isKey {
 				left = !keys
 			}
 			if strings.HasPrefix(name, "sluice.db") {
