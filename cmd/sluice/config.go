@@ -361,8 +361,6 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			if c.session, err = days(v); err != nil || c.session < time.Minute || c.session > maxSession {
 				bad(t, "%q: want a time such as 12h or 7d, from a minute to 366 days", v)
 			}
-		default:
-			c.oidc.set(t, bad)
 		case "audit-keep":
 			if c.auditKeep, err = days(v); err != nil || c.auditKeep < 0 {
 				bad(t, "%q: want a time such as 90d or 2160h, or 0 for ever", v)
@@ -396,6 +394,8 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 			if c.jsonLog = v == "json"; v != "json" && v != "text" {
 				bad(t, "%q: want text or json", v)
 			}
+		default:
+			c.oidc.set(t, bad)
 		}
 	}
 	c.oidc.check(func(name, format string, args ...any) {

@@ -19,7 +19,7 @@ import (
 // others ask is not slowed down by it.
 func TestRate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *api.Config) { c.Rate = 20 })
+	w := newWorld(t, func(c *api.Config) { c.Rate = 4 })
 	w.project("web", whole)
 	other := w.client(w.user(ci.User{Name: "other", Role: ci.RoleViewer}))
 	for n := 0; ; n++ {
@@ -36,7 +36,7 @@ func TestRate(t *testing.T) {
 		t.Errorf("another's token: %v", err)
 	}
 	// A burst of builds: none fails, all are there.
-	const builds = 30
+	const builds = 10
 	var work sync.WaitGroup
 	for range builds {
 		work.Go(func() {
