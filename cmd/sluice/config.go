@@ -339,7 +339,7 @@ func serverConfigOf(all []told) (c serverConfig, err error) {
 				bad(t, "%q: want true or false", v)
 			}
 		case "rate":
-			if c.rate, err = strconv.ParseFloat(v, 64); err != nil || c.rate < 0 || c.rate > 1e9 {
+			if c.rate, err = strconv.ParseFloat(v, 64); err != nil || !(c.rate >= 0 && c.rate <= 1e9) {
 				bad(t, "%q: want a number of requests in a second, or 0 for any number", v)
 			}
 		case "streams":
