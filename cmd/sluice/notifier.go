@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/notify"
-	"github.com/sluice-ci/sluice/internal/store"
 )
 
 // newNotifier makes what tells others of what happened.
@@ -19,40 +15,23 @@ func (s *server) newNotifier() (*notify.Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := notify.Config{Store: s.db, Open: s.unsealTarget, URL: func() string { return s.cfg.url }, Allow: allow, For: s.cfg.notifyFor, Log: s.log}
+	c := notify.Config{Store: s.db, Open: s.safe.Unseal, URL: func() string { return s.cfg.url }, Allow: allow, For: s.cfg.notifyFor, Log: s.log}
 	if strings.HasPrefix(s.cfg.database, "postgres") {
-		c.Lease = leaseOf(s.db, "notifications")
+		if c.Lease, err = s.leaseOf("notifications"); err != nil {
+			return nil, err
+		}
 	}
 	return notify.New(c), nil
 }
 
-// leaseOf is the right of one process among those that share the database.
-func leaseOf(db *store.DB, what ci.JobID) func(context.Context, time.Duration) error {
-	host, _ := os.Hostname()
-	owner := fmt.Sprintf("%s:%d", host, os.Getpid())
-	return func(ctx context.Context, length time.Duration) error { return db.Lease(ctx, what, owner, length) }
-}
-
-// sealTarget seals the secret of a target under the master key.
-func (s *server) sealTarget(name, value string) (string, error) {
-	secrets, err := localSecrets(s.env.lookup)
+// leaseOf is the right of one process among those that share the database. It is
+// this server's again at once when it was killed and starts anew.
+func (s *server) leaseOf(what ci.JobID) (func(context.Context, time.Duration) error, error) {
+	owner, err := nodeName(s.path("node"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	sealed, err := secrets.Seal(name, value)
-	return base64.StdEncoding.EncodeToString(sealed), err
-}
-
-func (s *server) unsealTarget(name, text string) (string, error) {
-	secrets, err := localSecrets(s.env.lookup)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %w", name, err, ci.ErrInvalid)
-	}
-	return secrets.Unseal(name, sealed)
+	return func(ctx context.Context, length time.Duration) error { return s.db.Lease(ctx, what, owner, length) }, nil
 }
 
 // tryTarget sends a notice once.

@@ -24,7 +24,9 @@ func (s *server) trace(ctx context.Context) error {
 	}
 	c := trace.Config{Store: s.db, URL: s.cfg.otlp, Header: header, Version: version, Log: s.log}
 	if strings.HasPrefix(s.cfg.database, "postgres") {
-		c.Lease = leaseOf(s.db, "traces")
+		if c.Lease, err = s.leaseOf("traces"); err != nil {
+			return err
+		}
 	}
 	x, err := trace.New(c)
 	if err != nil {

@@ -36,7 +36,7 @@ func newBench(t *testing.T) *bench {
 // config is one of a notifier that may send to this machine, and does not wait long.
 func (b *bench) config() Config {
 	return Config{
-		Store: b.db, Open: func(_, sealed string) (string, error) { return sealed, nil }, URL: func() string { return "http://ci.example.com" },
+		Store: b.db, Open: func(_ context.Context, _, sealed string) (string, error) { return sealed, nil }, URL: func() string { return "http://ci.example.com" },
 		Allow: Allowed{all: true}, First: time.Millisecond, Most: 4 * time.Millisecond, Pace: time.Millisecond, Each: 20 * time.Second,
 	}
 }

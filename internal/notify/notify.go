@@ -33,7 +33,7 @@ type Store interface {
 type Config struct {
 	Store Store
 	// Open unseals what was kept of a target under a name (ci.Target.SecretName).
-	Open func(name, sealed string) (string, error)
+	Open func(ctx context.Context, name, sealed string) (string, error)
 	// URL is that of this server, for links and as the source of CloudEvents.
 	URL func() string
 
@@ -322,8 +322,12 @@ func (n *Notifier) Send(ctx context.Context, t ci.Target, d ci.Delivery) error {
 	secret := ""
 	if t.Sealed != "" {
 		var err error
-		if secret, err = n.cfg.Open(t.SecretName(), t.Sealed); err != nil {
-			return &Hopeless{fmt.Errorf("the secret of the target: %w", err)}
+		if secret, err = n.cfg.Open(ctx, t.SecretName(), t.Sealed); err != nil {
+			err = fmt.Errorf("the secret of the target: %w", err)
+			if errors.Is(err, ci.ErrInvalid) {
+				return &Hopeless{err} // damaged; a key service that is away comes back
+			}
+			return err
 		}
 	}
 	var err error

@@ -58,14 +58,15 @@ func (db *DB) AddSecretKey(ctx context.Context, id, after string) error {
 }
 
 // ForgetSecretKeys forgets the keys, but for the current one and those that a
-// value is sealed under.
+// value is sealed under, or the secret of a target of notifications.
 func (db *DB) ForgetSecretKeys(ctx context.Context) error {
 	err := db.write(ctx, func(t *tx) error {
 		current, err := t.currentKey()
 		if err != nil {
 			return err
 		}
-		_, err = t.exec("DELETE FROM secret_keys WHERE id <> $1 AND NOT EXISTS (SELECT 1 FROM secret_versions v WHERE v.key_id = secret_keys.id)", current)
+		_, err = t.exec("DELETE FROM secret_keys WHERE id <> $1 AND NOT EXISTS (SELECT 1 FROM secret_versions v WHERE v.key_id = secret_keys.id) "+
+			"AND NOT EXISTS (SELECT 1 FROM targets t WHERE substr(t.sealed, 1, length(secret_keys.id) + 1) = secret_keys.id || '.')", current)
 		return err
 	})
 	if err != nil {
