@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"strings"
 	"time"
 
@@ -32,6 +34,28 @@ func (s *server) leaseOf(what ci.JobID) (func(context.Context, time.Duration) er
 		return nil, err
 	}
 	return func(ctx context.Context, length time.Duration) error { return s.db.Lease(ctx, what, owner, length) }, nil
+}
+
+// sealTarget seals a password of a build's parameters under the key of this machine.
+func (s *server) sealTarget(name, value string) (string, error) {
+	secrets, err := localSecrets(s.env.lookup)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := secrets.Seal(name, value)
+	return base64.StdEncoding.EncodeToString(sealed), err
+}
+
+func (s *server) unsealTarget(name, text string) (string, error) {
+	secrets, err := localSecrets(s.env.lookup)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %w", name, err, ci.ErrInvalid)
+	}
+	return secrets.Unseal(name, sealed)
 }
 
 // tryTarget sends a notice once.

@@ -118,7 +118,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Node: node.Name, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.safe.Seal, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention, Identity: s.issuer()})
+		Seal: s.sealTarget, SealTarget: s.safe.Seal, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention, Identity: s.issuer()})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,
