@@ -144,9 +144,15 @@ func (s *S3) Put(ctx context.Context, key string, r io.Reader) (ci.Blob, error) 
 	if err != nil {
 		return ci.Blob{}, fmt.Errorf("put blob %s: %w", key, explain(err))
 	}
-	_, err = s.core.Client.PutObject(ctx, s.at.Bucket, name, outgoing(f, h), h.fileSize(), minio.PutObjectOptions{
-		ContentType: "application/octet-stream", PartSize: partSize, SendContentMd5: true,
-	})
+	for try := 0; ; try++ {
+		_, err = s.core.Client.PutObject(ctx, s.at.Bucket, name, outgoing(f, h), h.fileSize(), minio.PutObjectOptions{
+			ContentType: "application/octet-stream", PartSize: partSize, SendContentMd5: true,
+		})
+		// Stores on a file system say so when a delete takes the folder at that moment.
+		if err == nil || try == patience || minio.ToErrorResponse(err).Code != "ExistingObjectIsDirectory" {
+			break
+		}
+	}
 	if err != nil {
 		return ci.Blob{}, fmt.Errorf("put blob %s: %w", key, s.explain(err))
 	}
