@@ -26,7 +26,7 @@ func parseKeySource(text string) (keySource, error) {
 	case !found || kind != "file" && kind != "env" && kind != "command":
 		return keySource{}, fmt.Errorf("want file:PATH, env:VARIABLE or command:PROGRAM ARGUMENT... (never the key itself)")
 	case s.rest == "":
-		return keySource{}, fmt.Errorf("nothing stands behind %s:", kind)
+		return keySource{}, fmt.Errorf("%s needs something behind its colon", kind)
 	case kind == "env" && checkName(s.rest) != nil:
 		return keySource{}, fmt.Errorf("want env: and the name of a variable (never the key itself)")
 	case kind == "file":

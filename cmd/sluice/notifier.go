@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
 	"strings"
 	"time"
 
@@ -17,7 +15,7 @@ func (s *server) newNotifier() (*notify.Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := notify.Config{Store: s.db, Open: s.safe.Unseal, URL: func() string { return s.cfg.url }, Allow: allow, For: s.cfg.notifyFor, Log: s.log}
+	c := notify.Config{Store: s.db, Open: s.sealer.Unseal, URL: func() string { return s.cfg.url }, Allow: allow, For: s.cfg.notifyFor, Log: s.log}
 	if strings.HasPrefix(s.cfg.database, "postgres") {
 		if c.Lease, err = s.leaseOf("notifications"); err != nil {
 			return nil, err
@@ -34,28 +32,6 @@ func (s *server) leaseOf(what ci.JobID) (func(context.Context, time.Duration) er
 		return nil, err
 	}
 	return func(ctx context.Context, length time.Duration) error { return s.db.Lease(ctx, what, owner, length) }, nil
-}
-
-// sealTarget seals a password of a build's parameters under the key of this machine.
-func (s *server) sealTarget(name, value string) (string, error) {
-	secrets, err := localSecrets(s.env.lookup)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := secrets.Seal(name, value)
-	return base64.StdEncoding.EncodeToString(sealed), err
-}
-
-func (s *server) unsealTarget(name, text string) (string, error) {
-	secrets, err := localSecrets(s.env.lookup)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %w", name, err, ci.ErrInvalid)
-	}
-	return secrets.Unseal(name, sealed)
 }
 
 // tryTarget sends a notice once.

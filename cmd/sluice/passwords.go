@@ -14,7 +14,7 @@ import (
 type passwords struct {
 	ci.SecretSource // of all else
 	project         string
-	unseal          func(name, text string) (string, error)
+	unseal          func(ctx context.Context, name, sealed string) (string, error)
 }
 
 // Lookup is ci.SecretSource's.
@@ -26,7 +26,7 @@ func (p passwords) Lookup(ctx context.Context, kind ci.VariableKind, ref string)
 	if !ok {
 		return "", fmt.Errorf("secret %q was not given to the build: %w", ref, ci.ErrNotFound)
 	}
-	value, err := p.unseal(ci.SealName(p.project, name), sealed)
+	value, err := p.unseal(ctx, ci.SealName(p.project, name), sealed)
 	if err != nil {
 		return "", fmt.Errorf("parameter %s cannot be opened (is the master key still the same?): %w", name, err)
 	}

@@ -42,6 +42,7 @@ type server struct {
 	auth    *auth.Auth
 	desk    *app.App
 	safe    *secret.Safe
+	sealer  *secret.Sealer
 	api     *api.API
 
 	notifier  *notify.Notifier
@@ -101,9 +102,10 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 	if err != nil {
 		return s, err
 	}
+	s.sealer = secret.NewSealer(s.safe, s.db, "#sealed")
 	s.runner = runner.New(runner.Config{
 		Name: "local", Slots: cfg.jobs, Desk: runner.Patient(s.engine, time.Second, log),
-		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return passwords{s.desk.SecretsOf(b), b.Project, s.unsealTarget} }, Caches: caches, Blobs: s.blobs,
+		Fetcher: s.fetcher, Logs: s.logs, Secrets: func(b ci.Build) ci.SecretSource { return passwords{s.desk.SecretsOf(b), b.Project, s.sealer.Unseal} }, Caches: caches, Blobs: s.blobs,
 		Place: s.placer.place, AnyRuntime: cfg.anyRuntime, Packaging: runner.Zip,
 		Output: s.output, Variables: s.variables, Log: log,
 		Left: s.leave, Identity: s.identityOf,
@@ -118,7 +120,7 @@ func openServer(ctx context.Context, cfg serverConfig, env environment, log *slo
 		return s, err
 	}
 	s.desk = app.New(app.Config{Engine: s.engine, Node: node.Name, Store: s.db, Logs: s.logs, Blobs: s.blobs, Output: s.output, Tokens: s.auth, Discard: s.discard, SessionLife: cfg.session, Currency: cfg.prices.Currency, Uploads: &uploads,
-		Seal: s.sealTarget, SealTarget: s.safe.Seal, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention, Identity: s.issuer()})
+		Seal: s.sealer.Seal, Try: s.tryTarget, Secrets: s.safe, Further: further, SSO: sso, Retention: cfg.retention, Identity: s.issuer()})
 	s.api = api.New(api.Config{
 		App:      s.desk,
 		Identify: s.identify, Version: version, Log: log, URL: func() string { return s.cfg.url }, Rate: cfg.rate, Streams: cfg.streams, Proxies: cfg.proxies,

@@ -125,10 +125,7 @@ func newWorldWith(t testing.TB, desk func(*app.Config), change ...func(*api.Conf
 	w.auth = auth.New(w.store, nil)
 	front := app.Config{
 		Engine: w.engine, Store: w.store, Logs: w.logs, Output: output, Tokens: w.auth, Uploads: w.uploads,
-		Seal: func(name, value string) (string, error) {
-			return "sealed " + name + " " + value, nil
-		},
-		SealTarget: func(_ context.Context, name, value string) (string, error) {
+		Seal: func(_ context.Context, name, value string) (string, error) {
 			return "sealed " + name + " " + value, nil
 		},
 		Try: func(_ context.Context, t ci.Target, _ ci.Notice) error {

@@ -43,12 +43,10 @@ type Config struct {
 	SessionLife time.Duration
 	// Uploads keeps work trees that users send; nil = none are taken.
 	Uploads Uploads
-	// Seal seals the secret of a target under a name; Try makes one attempt to
+	// Seal seals the secret of a target, or of a build, under a name; Try makes one attempt to
 	// send a notice to a target. nil = there are no targets.
-	Seal func(name, value string) (string, error)
-	// SealTarget does so for secrets that live on: under the key that rotates.
-	SealTarget func(ctx context.Context, name, value string) (string, error)
-	Try        func(context.Context, ci.Target, ci.Notice) error
+	Seal func(ctx context.Context, name, value string) (string, error)
+	Try  func(context.Context, ci.Target, ci.Notice) error
 	// SSO is how people log in at an identity provider; nil = they cannot.
 	SSO *SSO
 }

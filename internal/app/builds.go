@@ -55,7 +55,7 @@ func (a *App) StartBuild(ctx context.Context, project string, s Start) (b BuildI
 	if err := a.checkSource(ctx, u, p, s.Source); err != nil {
 		return BuildInfo{}, false, err
 	}
-	vars, err := a.given(p, s.Parameters, s.Variables)
+	vars, err := a.given(ctx, p, s.Parameters, s.Variables)
 	if err != nil {
 		return BuildInfo{}, false, err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -96,7 +97,7 @@ func (i *Invalid) value(here string, d ci.Parameter, v string) string {
 
 // given makes variables of the parameters that a build is started with. All that
 // is wrong comes back at once.
-func (a *App) given(p ci.Project, values map[string]string, variables []ci.Variable) ([]ci.Variable, error) {
+func (a *App) given(ctx context.Context, p ci.Project, values map[string]string, variables []ci.Variable) ([]ci.Variable, error) {
 	in := &Invalid{}
 	declared := map[string]bool{}
 	var names []string
@@ -127,7 +128,7 @@ func (a *App) given(p ci.Project, values map[string]string, variables []ci.Varia
 		if a.cfg.Seal == nil {
 			return nil, fmt.Errorf("parameter %s: this server cannot seal passwords: %w", d.Name, ci.ErrUnavailable)
 		}
-		sealed, err := a.cfg.Seal(ci.SealName(p.Name, d.Name), v)
+		sealed, err := a.cfg.Seal(ctx, ci.SealName(p.Name, d.Name), v)
 		if err != nil {
 			return nil, fmt.Errorf("seal parameter %s: %w", d.Name, err)
 		}

@@ -143,7 +143,7 @@ func (a *App) buildAfter(ctx context.Context, up ci.Build, project string) error
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		s.Variables = append(s.Variables, ci.Variable{Name: name, Value: given[name]})
 	}
-	vars, err := a.given(p, nil, nil)
+	vars, err := a.given(ctx, p, nil, nil)
 	if err != nil {
 		return err
 	}

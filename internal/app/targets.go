@@ -94,7 +94,7 @@ func (a *App) PutTarget(ctx context.Context, put PutTarget) (out TargetPut, made
 	if secret != nil {
 		text := ""
 		if *secret != "" {
-			if text, err = a.cfg.SealTarget(ctx, put.SecretName(), *secret); err != nil {
+			if text, err = a.cfg.Seal(ctx, put.SecretName(), *secret); err != nil {
 				return out, false, err
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -27,9 +26,10 @@ func TestS3Faults(t *testing.T) {
 	s3Environment(t)
 	store := startMoto(t)
 	newBucket(t, store)
-	to, _ := url.Parse("http://" + store)
-	proxy := httputil.NewSingleHostReverseProxy(to)
-	proxy.Director = func(r *http.Request) { r.URL.Host, r.URL.Scheme = store, "http" } // the name that is signed stays
+	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		p.Out.URL.Host, p.Out.URL.Scheme = store, "http"
+		p.Out.Host = p.In.Host // the name that is signed stays
+	}}
 	var busy, cut atomic.Int64
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if busy.Add(-1) >= 0 {

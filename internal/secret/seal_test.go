@@ -4,41 +4,54 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sluice-ci/sluice/internal/ci"
 	"github.com/sluice-ci/sluice/internal/secret"
 )
 
-// What is sealed for others opens under its name only, also when the master key was
-// rotated and the old one was to be forgotten.
-func TestSealForOthers(t *testing.T) {
+// What is sealed for elsewhere opens under its own name only, in every process
+// over the same records, and after the master key was turned and the old one dropped.
+func TestSealer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	db := openDB(t, dir)
-	s := openSafe(t, db, secret.KeyFile(filepath.Join(dir, "master.key")))
-	ctx := t.Context()
-	text, err := s.Seal(ctx, "target /ops", "horse")
-	if err != nil || strings.Contains(text, "horse") {
-		t.Fatalf("got %q, %v", text, err)
+	file := filepath.Join(dir, "master.key")
+	safe := openSafe(t, db, secret.KeyFile(file))
+	sealers := []*secret.Sealer{secret.NewSealer(safe, db, "#a"), secret.NewSealer(safe, db, "#a")}
+	if _, err := sealers[0].Unseal(t.Context(), "hook", "AAAA"); !errors.Is(err, ci.ErrNotFound) {
+		t.Errorf("before there is a key: got %v", err)
 	}
-	if _, _, err := db.PutTarget(ctx, ci.Target{Name: "ops"}, &text); err != nil {
+	texts := make([]string, len(sealers))
+	var work sync.WaitGroup
+	for i, s := range sealers { // both make the first key
+		work.Go(func() {
+			var err error
+			if texts[i], err = s.Seal(t.Context(), "hook", "sw0rdfish"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	if _, err := safe.Rotate(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if got, err := s.Unseal(ctx, "target /ops", text); err != nil || got != "horse" {
+	later := secret.NewSealer(openSafe(t, db, secret.KeyFile(file)), db, "#a")
+	for _, text := range texts {
+		if strings.Contains(text, "sw0rdfish") {
+			t.Errorf("sealed: %s", text)
+		}
+		if got, err := later.Unseal(t.Context(), "hook", text); err != nil || got != "sw0rdfish" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if _, err := s.Rotate(ctx, true); err != nil {
-			t.Fatal(err)
+		for name, other := range map[string]*secret.Sealer{"hook2": later, "hook": secret.NewSealer(safe, db, "#b")} {
+			if got, err := other.Unseal(t.Context(), name, text); err == nil {
+				t.Errorf("under another name or key: got %q", got)
+			}
 		}
-	}
-	id, sealed, _ := strings.Cut(text, ".")
-	for name, bad := range map[string][2]string{
-		"another name": {"target /other", text}, "another key": {"target /ops", "x." + sealed}, "torn": {"target /ops", text[:len(text)-3]}, "nothing": {"target /ops", id}, "rubbish": {"target /ops", "%"},
-	} {
-		if got, err := s.Unseal(ctx, bad[0], bad[1]); err == nil || !errors.Is(err, ci.ErrInvalid) && !errors.Is(err, ci.ErrUnavailable) {
-			t.Errorf("%s: got %q, %v", name, got, err)
+		if _, err := later.Unseal(t.Context(), "hook", text[:len(text)-8]); !errors.Is(err, ci.ErrInvalid) {
+			t.Errorf("damaged: got %v", err)
 		}
 	}
 }

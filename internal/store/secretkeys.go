@@ -65,8 +65,7 @@ func (db *DB) ForgetSecretKeys(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = t.exec("DELETE FROM secret_keys WHERE id <> $1 AND NOT EXISTS (SELECT 1 FROM secret_versions v WHERE v.key_id = secret_keys.id) "+
-			"AND NOT EXISTS (SELECT 1 FROM targets t WHERE substr(t.sealed, 1, length(secret_keys.id) + 1) = secret_keys.id || '.')", current)
+		_, err = t.exec("DELETE FROM secret_keys WHERE id <> $1 AND NOT EXISTS (SELECT 1 FROM secret_versions v WHERE v.key_id = secret_keys.id)", current)
 		return err
 	})
 	if err != nil {
