@@ -51,6 +51,12 @@ func Lock(ctx context.Context, f *os.File) error {
 	return fmt.Errorf("%w: %w", ErrTaken, context.Cause(ctx))
 }
 
+// Close lets go of the lock and closes the file. Closing alone would leave the
+// lock to what this process is just forking.
+func Close(f *os.File) error {
+	return errors.Join(flock(f, unix.LOCK_UN), f.Close())
+}
+
 func flock(f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how)

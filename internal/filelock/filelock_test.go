@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t *testing.T, path string) *os.File {
@@ -50,4 +52,32 @@ func TestLockIsWaitedFor(t *testing.T) {
 		t.Error(err)
 	}
 	_ = last.Close()
+}
+
+// A process that is being forked has copies of the open files: whoever lets go of
+// a lock lets go of it for them too.
+func TestCloseLetsGoForCopies(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	first, second := open(t, path), open(t, path)
+	if err := TryLock(first); err != nil {
+		t.Fatal(err)
+	}
+	fork, err := unix.Dup(int(first.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fork) }()
+	if err := Close(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := TryLock(second); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := Close(first); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("closed twice: got %v", err)
+	}
+	if err := Close(second); err != nil {
+		t.Error(err)
+	}
 }

@@ -96,7 +96,7 @@ func (s *sqliteDB) take() error {
 	return nil
 }
 
-func (s *sqliteDB) close() error { return s.lock.Close() }
+func (s *sqliteDB) close() error { return filelock.Close(s.lock) }
 
 func (s *sqliteDB) clock() string  { return "0" }
 func (s *sqliteDB) prepares() bool { return true }
