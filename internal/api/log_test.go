@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,7 @@ func TestLogsOfBuildsThatWentWrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, spec, own, all string }{
 		{"command", "phases: {build: {commands: ['printf half; exit 3', 'echo never']}}\n", "half", "half\n!!! failed: Error while executing command"},
-		{"lost", "phases: {build: {commands: ['echo one; lose', 'echo never']}}\n", "one\n", "=== errored: "},
+		{"lost", "phases: {build: {commands: ['echo one; wait gate; lose', 'echo never']}}\n", "one\n", "=== errored: "},
 		{"definition", "phases: {build: {comands: []}}\n", "", "buildspec.yml:2"},
 		{"nothing", "phases: {build: {commands: []}}\n", "", "=== "},
 	} {
@@ -90,9 +91,19 @@ func TestLogsOfBuildsThatWentWrong(t *testing.T) {
 			w := newWorld(t)
 			w.project("web", c.spec)
 			w.start("web", client.StartBuild{})
-			// Followed from the beginning, which begins before anything is there.
-			if got := w.readLog("web", 1, client.LogOptions{Follow: true}); got != c.own {
-				t.Errorf("followed: got %q, want %q", got, c.own)
+			// Followed from the beginning, which begins before anything is there. The
+			// sandbox is lost when what it said has arrived, and not before.
+			r, err := w.admin.Log(t.Context(), "web", 1, client.LogOptions{Follow: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			first := make([]byte, len(c.own))
+			_, err = io.ReadFull(r, first)
+			w.script.Release("gate")
+			rest, restErr := io.ReadAll(r)
+			if err := errors.Join(err, restErr); err != nil || string(first) != c.own || len(rest) > 0 {
+				t.Errorf("followed: got %q and %q, %v, want %q", first, rest, err, c.own)
 			}
 			b := w.done("web", 1)
 			if got := w.readLog("web", 1, client.LogOptions{}); got != c.own {
